@@ -115,7 +115,7 @@ def test_a_run_without_extras_says_first_what_it_will_not_write_and_goes_to_its_
     before, after = done.stdout.split("rounds ...")
     assert f"No file for the phone will be made: {missing('export')}. " in before
     assert f"The report will hold tables and no plots: {missing('plots')}. " in before
-    assert f"no file for the phone: {missing('export')}, then fedspeech export run\n" in after
+    assert f"no file for the phone: {missing('export')}; afterwards fedspeech export run\n" in after
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["export"]) == ("complete", None)
     assert (summary["export_skipped"], summary["export_refused"]) == (missing("export"), None)

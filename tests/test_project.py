@@ -111,7 +111,7 @@ def test_simulate_runs_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
     ).stdout  # fmt: skip
     assert found.count(str(site)) == 2
     command = "import sys; from simulations.cli import main; sys.exit(main())"
-    changes = [part for change in TINY for part in ("--set", change)]
+    changes = [part for change in (*TINY, "export.at_end=true") for part in ("--set", change)]
     run = subprocess.run(
         [sys.executable, "-c", command, "simulate", "-s", "quick", *changes, "--workers", "1"],
         cwd=empty, env=environment, capture_output=True, text=True, check=False,

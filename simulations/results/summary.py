@@ -126,7 +126,8 @@ class Summary(Account):
       export_family: every exported file, the float one included.
       listening: rates of errors of the streaming file; None if none was made.
       export_refused: why there is none, if it was refused.
-      export_skipped: why no file was made, if exporting was not tried: an extra is not installed.
+      export_skipped: why no file was made, if exporting was not tried: an extra is not installed,
+        or the scenario asks for no files.
       visibility: field to who could see it, always `VISIBILITY`.
     """
 

@@ -49,7 +49,7 @@ def closing_words(summary: Summary, report: Path) -> str:
         lines.append(f"export refused: {summary.export_refused}")
     if summary.export_skipped:
         lines.append(
-            f"no file for the phone: {summary.export_skipped}, then fedspeech export "
+            f"no file for the phone: {summary.export_skipped}; afterwards fedspeech export "
             f"{report.parent}"
         )
     if summary.stopped:

@@ -334,7 +334,8 @@ class Run:
         Summary and report are on disk before: the interpreter that checks the files is native code,
         and whatever ends this process there takes nothing of the rounds with it.
         """
-        if why := lacking(extra_of(self._built.base)):
+        at_end = self._scenario.export.at_end
+        if why := lacking(extra_of(self._built.base)) if at_end else "export.at_end is false":
             self._found["export_skipped"] = why
             return
         before, self.stopped = self.stopped, "the export had begun and had not ended"

@@ -394,6 +394,16 @@ class CallbackSettings(Section):
     )
 
 
+class ExportSettings(Section):
+    """The files for the phone."""
+
+    at_end: bool = Field(
+        default=True,
+        description="Whether a run ends with the files for the phone, which takes longer than a "
+        "small run itself. `fedspeech export` makes them, and more kinds of them, at any time.",
+    )
+
+
 class Simulation(Section):
     """Settings of the simulator; none of them touches the guarantee."""
 
@@ -457,6 +467,7 @@ class Scenario(Section):
     listening: ListeningSettings = ListeningSettings()
     simulation: Simulation = Simulation()
     callbacks: CallbackSettings = CallbackSettings()
+    export: ExportSettings = ExportSettings()
     early_stopping: EarlyStopping | None = Field(
         default=None,
         description="The end of a run before its last round, by public validation speakers. Not "

@@ -88,6 +88,7 @@ class Experiment:
         evaluation: object = None,
         decoding: object = None,
         simulation: object = None,
+        export: object = None,
         time: object = None,
         early_stopping: object = None,
         lexicon: Mapping[str, str] | None = None,
@@ -118,6 +119,7 @@ class Experiment:
           evaluation: figures and segments.
           decoding: search for transcripts.
           simulation: shards, deadlines and faults.
+          export: whether a run ends with files for the phone, such as {"at_end": False}.
           time: virtual time of rounds.
           early_stopping: when rounds end before the last one, such as `EarlyStopping(patience=3)`.
           lexicon: words to ARPAbet strings, which only the synthetic voice needs.
@@ -143,7 +145,7 @@ class Experiment:
             "privacy": privacy_settings(plan), "training": training_settings(training),
             "server_optimizer": server_settings(server_optimizer),
             "personalization": personalization, "evaluation": evaluation,
-            "decoding": decoding, "simulation": simulation,
+            "decoding": decoding, "simulation": simulation, "export": export,
             "time": time, "early_stopping": early_stopping, "lexicon": lexicon, "seed": seed,
         }  # fmt: skip
         for key, value in task_settings(task).items():

@@ -76,11 +76,15 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def counts(quick, all_of_them):
-    return [quick, pytest.param(all_of_them, marks=pytest.mark.adversarial)]
+def counts(quick, adversarial, soak):
+    return [
+        quick,
+        pytest.param(adversarial, marks=pytest.mark.adversarial),
+        pytest.param(soak, marks=pytest.mark.soak),
+    ]
 
 
-@pytest.mark.parametrize("count", counts(30, 1_500))
+@pytest.mark.parametrize("count", counts(30, 500, 1_500))
 def test_options(place, count):
     draw = random.Random(1)
     for _ in range(count):
@@ -88,7 +92,7 @@ def test_options(place, count):
         run(*command.split(), *(draw.choice(PATHS) for _ in range(missing)))
 
 
-@pytest.mark.parametrize("count", counts(30, 1_500))
+@pytest.mark.parametrize("count", counts(30, 500, 1_500))
 def test_settings(place, count):
     draw = random.Random(2)
     for _ in range(count):
@@ -99,7 +103,7 @@ def test_settings(place, count):
         run("scenarios", "show", name, *(f"--set={key}={draw.choice(NASTY)}" for key in chosen))
 
 
-@pytest.mark.parametrize("count", counts(30, 1_000))
+@pytest.mark.parametrize("count", counts(30, 300, 1_000))
 def test_scenario_files(place, count):
     draw, text = random.Random(3), to_toml(read_scenario("quick")).encode()
     for _ in range(count):
@@ -108,7 +112,7 @@ def test_scenario_files(place, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", counts(20, 1_000))
+@pytest.mark.parametrize("count", counts(20, 150, 1_000))
 def test_corpora(place, count):
     draw, rng = random.Random(4), np.random.default_rng(4)
     folder = place / "folder"

@@ -363,11 +363,14 @@ def test_a_participation_limit_that_runs_out_is_counted():
     assert "a phone's participation limit runs out" not in probabilities(every)
 
 
-@pytest.mark.adversarial
-def test_a_hundred_random_plans_walk_through_every_exit():
+@pytest.mark.parametrize(
+    "plans",
+    [pytest.param(25, marks=pytest.mark.adversarial), pytest.param(100, marks=pytest.mark.soak)],
+)
+def test_random_plans_walk_through_every_exit(plans):
     """Real sessions end where the model says, and no model decides more than a plan counts."""
     rng, seen = np.random.default_rng(6), set()
-    for _ in range(100):
+    for _ in range(plans):
         plan = random_plan(rng)
         check_plan(plan, rng, 1500)
         if plan.secure_aggregation == "ideal":

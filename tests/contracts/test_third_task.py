@@ -22,6 +22,7 @@ def run(tmp_path_factory):
         "name=tones", "personalization.shots=[1,2]", "training.learning_rate=0.5",
         # With this noise ten seeds of ten ended below 5 % mistakes; 30 % are allowed.
         "privacy.noise_multiplier=0.2", "privacy.clip_norm=1.0", "privacy.rounds=8",
+        "export.at_end=true",
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tones") / "run"
     scenario = whole.model_copy(update={"corpus": ProvidedCorpus()})

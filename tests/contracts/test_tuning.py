@@ -16,7 +16,6 @@ from tiny_experiment import TINY, cache, tiny_experiment, tiny_scenario
 from fedspeech.privacy.participation import PoissonParticipation
 from server.state import load_checkpoint
 from simulations.evaluation.evaluator import Evaluator
-from simulations.run import runner
 from simulations.run.runner import simulate
 from simulations.scenario.reading import read_scenario
 from simulations.tuning.results import Tuning
@@ -27,13 +26,6 @@ from simulations.tuning.tuner import Request, _ground, tune
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()", "tune"]
 CLIPS, NOISES = (0.05, 0.1, 0.2), (0.5, 1.0, 4.0)
 OTHER = Setting(clip_norm=0.05, noise_multiplier=1.5, server_learning_rate=0.7, local_epochs=1)
-
-
-@pytest.fixture
-def no_export(monkeypatch):
-    monkeypatch.setattr(
-        runner, "export_files", lambda *_, **__: {"export": None, "export_refused": "left out"}
-    )
 
 
 def adapter_of_simulate(folder, scenario):
@@ -49,7 +41,7 @@ def never(curve):
 
 
 @pytest.mark.slow
-def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_path, no_export):
+def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_path):
     scenario = OTHER.scenario(tiny_scenario())
     expected, adapter = adapter_of_simulate(tmp_path / "run", scenario)
     job = OTHER.job(tiny_experiment().job)
@@ -67,7 +59,7 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
 
 
 @pytest.mark.slow
-def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path, no_export):
+def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path):
     expected, _ = adapter_of_simulate(tmp_path / "run", tiny_scenario())
     ground = _ground(tiny_scenario(), tiny_experiment(), "synthetic")
     own = Setting.of(tiny_scenario()).job(ground.job)
@@ -152,7 +144,7 @@ def test_a_killed_search_goes_on_and_ends_as_if_nothing_had_happened(tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_recommended_scenario_runs_as_it_is(tmp_path, no_export):
+def test_a_recommended_scenario_runs_as_it_is(tmp_path):
     scenario = tiny_scenario()
     folder = tune(
         scenario,

@@ -13,15 +13,6 @@ from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_files():
-    """Leaves conversions out, which take longer than everything that is looked at here."""
-    left_out = {"export": None, "export_family": (), "export_refused": "left out"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "export_files", lambda *_: left_out)
-        yield
-
-
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
     """A run whose speakers this program made, without any output."""

@@ -30,7 +30,7 @@ FORMATS = ("float", "streaming", "personal", "adapter")
 def run(tmp_path_factory):
     """A tiny run with everything that a run exports by itself."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    return simulate(tiny_scenario(), out=folder, workers=1, cache=cache())
+    return simulate(tiny_scenario("export.at_end=true"), out=folder, workers=1, cache=cache())
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,9 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
 def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeypatch, capsys):
     dead = functools.partial(Converter, "no_such_module")
     monkeypatch.setattr(publishing, "Converter", dead)
-    folder = simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    folder = simulate(
+        tiny_scenario("export.at_end=true"), out=tmp_path / "run", workers=1, cache=cache()
+    )
     summary = read(folder).summary
     assert (summary.status, summary.stopped, summary.export) == ("complete", None, None)
     made = [found.kind for found in summary.export_family if found.size_bytes]

@@ -26,8 +26,6 @@ def shared(tmp_path_factory):
     """A run with little noise, then one with much, on one ledger; the folders of both."""
     place, said = tmp_path_factory.mktemp("shared"), []
     with pytest.MonkeyPatch.context() as patch:
-        refused = {"export": None, "export_refused": "left out"}
-        patch.setattr(runner, "export_files", lambda *_, **__: refused)
         patch.setattr(runner.RunProgress, "say", lambda _, words: said.append(words))
         folders = [
             simulate(

@@ -42,17 +42,17 @@ class Last(Recording):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", ["seeded", "os"])
-def test_a_run_is_told_by_who_may_see_it_and_no_logger_stops_it(tmp_path, noise):
+@pytest.mark.parametrize(("noise", "files"), [("seeded", "false"), ("os", "true")])
+def test_a_run_is_told_by_who_may_see_it_and_no_logger_stops_it(tmp_path, noise, files):
     failing, last = Recording(), Last()
     run = simulate(
-        tiny_scenario("callbacks.csv=true", f"noise_entropy={noise}"),
+        tiny_scenario("callbacks.csv=true", f"noise_entropy={noise}", f"export.at_end={files}"),
         out=tmp_path / "run", workers=1, cache=cache(), callbacks=[failing, last],
     )  # fmt: skip
     results = read(run)
     assert results.summary.status == "complete"
     assert failing.events == ["start", 1, 2, "personalize"]
-    assert last.events == ["start", 1, 2, "personalize", "export", "end"]
+    assert last.events == ["start", 1, 2, "personalize", *["export"] * (files == "true"), "end"]
     prefixes = {figure.tag.partition("/")[0] for figure in last.figures}
     assert prefixes == ({"public"} if noise == "os" else {"public", "server", "simulation"})
     assert ("seed" in last.info.settings) == (noise == "seeded")

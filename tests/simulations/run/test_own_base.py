@@ -43,7 +43,7 @@ def brought(folder, samples=16_000):
 
 
 def scenario(folder):
-    return tiny_scenario(f"base.source={json.dumps(str(folder))}")
+    return tiny_scenario(f"base.source={json.dumps(str(folder))}", "export.at_end=true")
 
 
 def test_a_base_of_other_clips_is_refused_before_anything_is_made(tmp_path):

@@ -22,13 +22,6 @@ from simulations.run.runner import simulate
 from simulations.scenario.writing import to_toml
 
 
-@pytest.fixture(autouse=True)
-def no_export(monkeypatch):
-    """Leaves TensorFlow out, whose import alone takes longer than a tiny run."""
-    refused = {"export": None, "export_refused": "left out"}
-    monkeypatch.setattr(runner, "export_files", lambda *_, **__: refused)
-
-
 def run(folder, *changes):
     return simulate(tiny_scenario(*changes), out=folder, workers=1, cache=cache())
 

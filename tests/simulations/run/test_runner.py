@@ -47,13 +47,6 @@ def start(folder, *changes, workers=1, store=None):
     )  # fmt: skip
 
 
-@pytest.fixture
-def no_export(monkeypatch):
-    """Leaves TensorFlow out, whose import alone takes longer than a tiny run."""
-    refused = {"export": None, "export_refused": "left out"}
-    monkeypatch.setattr(runner, "export_files", lambda *_, **__: refused)
-
-
 def wait_for(process, pattern):
     """Reads lines up to the first that matches."""
     for line in process.stdout:
@@ -181,7 +174,7 @@ def test_a_run_in_which_no_round_ran_says_so_first_and_exports_nothing(
     monkeypatch.setattr("simulations.run.runner.export_files", lambda *_: pytest.fail("exported"))
     with pytest.raises(NoRoundRan, match="budget reached before round 1"):
         simulate(
-            tiny_scenario("privacy.epsilon_budget=0.01"),
+            tiny_scenario("privacy.epsilon_budget=0.01", "export.at_end=true"),
             out=tmp_path / "run", workers=1, cache=cache(),
         )  # fmt: skip
     printed = capsys.readouterr().out
@@ -196,11 +189,9 @@ def test_a_run_in_which_no_round_ran_says_so_first_and_exports_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "collapsed"), [(1.0, False), (8.0, False), (20.0, True)])
-def test_collapse_is_said_when_noise_drowns_quick_and_only_then(
-    tmp_path, capsys, no_export, noise, collapsed
-):
+def test_collapse_is_said_when_noise_drowns_quick_and_only_then(tmp_path, capsys, noise, collapsed):
     changes = [f"privacy.noise_multiplier={noise}", "privacy.secure_aggregation=ideal"]
-    scenario = read_scenario("quick", changes)
+    scenario = read_scenario("quick", ["export.at_end=false", *changes])
     folder = simulate(scenario, out=tmp_path / "run", workers=1, cache=cache())
     summary = read(folder).summary
     assert summary.utility.collapsed is collapsed
@@ -210,10 +201,13 @@ def test_collapse_is_said_when_noise_drowns_quick_and_only_then(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("noise", [3.0, 12.0])
-def test_collapse_is_not_said_of_default(tmp_path, no_export, noise):
+def test_collapse_is_not_said_of_default(tmp_path, noise):
     changes = [f"privacy.noise_multiplier={noise}", "privacy.secure_aggregation=ideal"]
     folder = simulate(
-        read_scenario("default", changes), out=tmp_path / "run", workers=1, cache=cache()
+        read_scenario("default", ["export.at_end=false", *changes]),
+        out=tmp_path / "run",
+        workers=1,
+        cache=cache(),
     )
     assert read(folder).summary.utility.collapsed is False
 
@@ -251,7 +245,7 @@ def test_a_cache_that_is_no_folder_or_full_is_said_before_anything_is_made(tmp_p
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "cache")
 
 
-def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
+def test_a_whole_run_in_plain_lines(tmp_path, capsys):
     folder = simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
@@ -278,12 +272,12 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
 
 
 @pytest.mark.slow
-def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
-    tmp_path, monkeypatch, no_export
-):
+def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(tmp_path, monkeypatch):
     def run(export_files):
         monkeypatch.setattr(runner, "export_files", export_files)
-        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+        simulate(
+            tiny_scenario("export.at_end=true"), out=tmp_path / "run", workers=1, cache=cache()
+        )
 
     crash = in_child(run, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     assert crash == -signal.SIGKILL
@@ -298,7 +292,7 @@ def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
 
 
 @pytest.mark.slow
-def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):
+def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path):
     folder = simulate(
         tiny_scenario("privacy.rounds=1", "privacy.clip_norm=1e-3", "privacy.max_participations=1"),
         out=tmp_path / "run", workers=1, cache=cache(),
@@ -308,7 +302,7 @@ def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_expor
     assert row.simulation_only.true_wraps == 0
 
 
-def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
+def test_a_spent_budget_ends_in_a_whole_report(tmp_path):
     plan = tiny_experiment().job.plan
     budget = (plan.guarantee(1).epsilon_release + plan.guarantee(2).epsilon_release) / 2
     folder = simulate(
@@ -327,9 +321,7 @@ def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["personalize", "export"])
-def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
-    tmp_path, monkeypatch, no_export, stage
-):
+def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(tmp_path, monkeypatch, stage):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -340,7 +332,9 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
     )
     monkeypatch.setattr(*place, stop)
     with pytest.raises(KeyboardInterrupt):
-        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+        simulate(
+            tiny_scenario("export.at_end=true"), out=tmp_path / "run", workers=1, cache=cache()
+        )
     results = read(tmp_path / "run")
     assert (results.summary.status, results.summary.rounds) == ("partial", 2)
     assert results.summary.stopped == "interrupted"
@@ -350,9 +344,7 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
-    tmp_path, monkeypatch, no_export
-):
+def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(tmp_path, monkeypatch):
     real, written = server.app.save_checkpoint, []
 
     def full(path, checkpoint):
@@ -441,9 +433,7 @@ def test_a_killed_run_can_be_reported_and_says_what_it_cannot_do(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(
-    tmp_path, capsys, no_export
-):
+def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(tmp_path, capsys):
     settings = (
         *TINY, "corpus.federated_phones=4000", "corpus.voices=12", "time.every_h=12",
         "privacy.participation_probability=0.1", "privacy.max_participations=2",
