@@ -14,9 +14,14 @@ from simulations.results.summary import Summary
 from tflite_export.needed import extra_of
 
 
-def without_extras(base: Base) -> Iterator[str]:
-    """Says what a run on a base will not write here, because an extra is not installed."""
-    if why := lacking(extra_of(base)):
+def no_files(base: Base, at_end: bool) -> str:
+    """Why a run on a base ends without files for the phone; "" if it tries them."""
+    return lacking(extra_of(base)) if at_end else "export.at_end is false"
+
+
+def left_out(base: Base, at_end: bool) -> Iterator[str]:
+    """Says what a run on a base will not write, by its scenario or because an extra is absent."""
+    if why := no_files(base, at_end):
         yield f"No file for the phone will be made: {why}. fedspeech export makes it later."
     if why := lacking("plots"):
         yield f"The report will hold tables and no plots: {why}. fedspeech report adds them later."

@@ -20,7 +20,6 @@ import numpy as np
 from fedspeech.corpora.corpus import group_skipped
 from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
-from fedspeech.extras import lacking
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.compute import notice as compute_notice
 from fedspeech.own_code import is_handed_over
@@ -48,7 +47,7 @@ from simulations.results.rows import RoundRow, ServerRound, SimulationRound
 from simulations.results.run_folder import RunFolder, share_ledger
 from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
-from simulations.run.closing import closing_words, no_round, without_extras
+from simulations.run.closing import closing_words, left_out, no_files, no_round
 from simulations.run.left_by_shards import overflow_and_clipping, round_time, run_time
 from simulations.run.preparing import (
     Prepared,
@@ -62,7 +61,6 @@ from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
 from simulations.setup.heads import head_in_words
-from tflite_export.needed import extra_of
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 
@@ -217,7 +215,9 @@ class Run:
             say(words)
         for line in self._prices():
             say(line)
-        for line in without_extras(self._built.base):  # said now, and not after hours of training
+        for line in left_out(
+            self._built.base, self._scenario.export.at_end
+        ):  # said now, and not after hours of training
             say(line)
         if hidden := self._ledger.example_guarantee():
             say(example_paragraph(hidden))
@@ -334,8 +334,7 @@ class Run:
         Summary and report are on disk before: the interpreter that checks the files is native code,
         and whatever ends this process there takes nothing of the rounds with it.
         """
-        at_end = self._scenario.export.at_end
-        if why := lacking(extra_of(self._built.base)) if at_end else "export.at_end is false":
+        if why := no_files(self._built.base, self._scenario.export.at_end):
             self._found["export_skipped"] = why
             return
         before, self.stopped = self.stopped, "the export had begun and had not ended"
