@@ -215,9 +215,8 @@ class Run:
             say(words)
         for line in self._prices():
             say(line)
-        for line in left_out(
-            self._built.base, self._scenario.export.at_end
-        ):  # said now, and not after hours of training
+        # Said now, and not after hours of training.
+        for line in left_out(self._built.base, self._scenario.export.at_end):
             say(line)
         if hidden := self._ledger.example_guarantee():
             say(example_paragraph(hidden))
