@@ -89,7 +89,7 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
     base = layout
     if scenario.base.source == EMBEDDING:
         base = embedding_base(speakers.task.labels)
-    if isinstance(speakers.task, Kws) and base.pooling is not None and base.lacks_head:
+    if base.pooling is not None and base.lacks_head:  # pooled frames spot words
         labels = Vocabulary(Kws.known(base))
         lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
         return taught_head(base, lesson, cache, {"head_seed": scenario.seed})

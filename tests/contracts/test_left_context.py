@@ -61,6 +61,7 @@ def accuracy(base, said, heard):
     return float((np.concatenate(logits).argmax(axis=1) == labels).mean())
 
 
+@pytest.mark.slow
 def test_silence_noise_and_other_words_leave_the_answers_level(base, said, sounds, before):
     found = {
         name: accuracy(base, said, np.concatenate([context, sounds], axis=1))

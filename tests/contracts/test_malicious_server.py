@@ -248,7 +248,9 @@ def test_runs_side_by_side_may_not_go_on_with_each_others_rounds(tmp_path):
             simulated_sum(grid, job.round_key(0), b)
 
 
-@pytest.mark.parametrize("memory", ["lasting", "of the process"])
+@pytest.mark.parametrize(
+    "memory", ["lasting", pytest.param("of the process", marks=pytest.mark.slow)]
+)
 def test_no_older_copied_or_foreign_context_gets_a_second_answer(tmp_path, memory):
     """At every stage of a session: the honest request again, under each context there was."""
     folder = str(tmp_path / "phones") if memory == "lasting" else ""

@@ -102,6 +102,7 @@ def remembering(folder):
     return path
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole, killed = remembering(tmp_path / "whole"), remembering(tmp_path / "killed")
     serve(whole, monkeypatch)

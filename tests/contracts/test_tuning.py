@@ -66,6 +66,7 @@ def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path):
     assert run_trial(own, ground.panel, never, None).adapter_sha256 == expected
 
 
+@pytest.mark.slow
 def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where_somebody_does():
     built = tiny_experiment()
     free, charged = (

@@ -20,6 +20,7 @@ NAMES = sorted(fs.PUBLIC)
 ROUTINES = [name for name in NAMES if inspect.isroutine(getattr(fs, name))]
 
 
+@pytest.mark.slow
 def test_importing_costs_nothing_and_budget_needs_neither_torch_nor_tensorflow():
     code = (
         "import sys, fedspeech as fs\n"

@@ -77,6 +77,7 @@ def test_examples_stand_apart_from_what_phones_have_spent(path, tmp_path):
     assert "examples" not in (tmp_path / "plain.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_every_run_that_hid_examples_counts_and_none_that_did_not(path):
     opened(path)
     opened(path, "plain", None)
@@ -92,6 +93,7 @@ def test_every_run_that_hid_examples_counts_and_none_that_did_not(path):
     assert asking.example_guarantee() == price([COST] * 3), "before it is charged"
 
 
+@pytest.mark.slow
 def test_whoever_reads_ledgers_reads_one_with_examples(path):
     ledger = opened(path)
     Ledger.require_first_round(path, PLAN)

@@ -341,6 +341,7 @@ def test_a_reader_of_all_rounds_never_beats_the_claim_and_comes_near():
     assert 0.3 * claimed < reader_attack(lambda s: CorrelatedNoise(SMALL, s).row, 1500) < claimed
 
 
+@pytest.mark.slow
 def test_a_reader_beats_noise_that_every_round_uses_again():
     """Of two rounds with one noise the difference has none."""
 

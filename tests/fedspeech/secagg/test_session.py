@@ -116,6 +116,7 @@ def sessions(draw):
     return terms, dict.fromkeys(range(n), Stage.UNMASK) | gone
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(sessions(), st.sampled_from([Primitives, SharedPrimitives]), st.integers(0, 2**32 - 1))
 def test_a_session_ends_as_counting_foretells(case, primitives, seed):

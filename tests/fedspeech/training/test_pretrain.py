@@ -97,6 +97,7 @@ def test_words_are_told_apart_for_speakers_never_heard(base, whistles):
     )
 
 
+@pytest.mark.slow
 def test_the_record_says_what_happened(base):
     assert base.speakers == tuple(f"s{i:02d}" for i in range(8))
     expected = {"seed": 1, "corpus": "whistles", "training_speakers": 8, "validation_speakers": 2}

@@ -302,6 +302,7 @@ def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path):
     assert row.simulation_only.true_wraps == 0
 
 
+@pytest.mark.slow
 def test_a_spent_budget_ends_in_a_whole_report(tmp_path):
     plan = tiny_experiment().job.plan
     budget = (plan.guarantee(1).epsilon_release + plan.guarantee(2).epsilon_release) / 2

@@ -91,6 +91,7 @@ def test_a_whole_plan_is_taken_if_it_is_the_experiments_own():
         fs.Experiment(scenario=tiny_scenario("corpus.federated_phones=14"), plan=plan)
 
 
+@pytest.mark.slow
 def test_rows_of_a_program_are_divided_as_a_folder_is(corpus, tmp_path):
     """The same speakers in the same roles, and the settings but for the path."""
     lines = ["file,speaker,word"]

@@ -233,6 +233,7 @@ def test_no_clip_has_two_roles(built):
     assert not len(built.evaluation_negatives)  # the corpus has other words of its own
 
 
+@pytest.mark.slow
 def test_other_words_train_and_judge_and_are_never_the_same_words(built):
     unknown = len(TEN)
     arrays = built.job.load_arrays()
