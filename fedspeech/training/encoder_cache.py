@@ -28,6 +28,7 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
 from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Encoder
+from fedspeech.models.exported.encoder import Verdicts, accept_verdicts, verdicts
 from fedspeech.seeds import canonical
 from fedspeech.training.one_thread import one_thread
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
@@ -158,7 +159,9 @@ def _compute(
     inner = None if _encoder(base, adapter) is base.encoder else adapter
     with (
         worker_deaths_said("what was finished before is kept, and the same command goes on"),
-        WorkerPool(workers, _start_worker, base.to_bytes(), inner, corpus, store) as pool,
+        WorkerPool(
+            workers, _start_worker, base.to_bytes(), verdicts(), inner, corpus, store
+        ) as pool,
     ):
         futures = [
             pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)
@@ -171,10 +174,13 @@ def _compute(
 _worker: tuple[Base, Encoder, Corpus, NDArray[np.float32]]
 
 
-def _start_worker(data: bytes, adapter: Adapter | None, corpus: Corpus, store: _Store) -> None:
+def _start_worker(
+    data: bytes, probed: Verdicts, adapter: Adapter | None, corpus: Corpus, store: _Store
+) -> None:
     """Runs once in every worker process."""
     global _worker
     torch.set_num_threads(1)
+    accept_verdicts(probed)
     base = Base.from_bytes(data)
     _worker = (base, _encoder(base, adapter), corpus, store.open())
 

@@ -24,6 +24,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import require
 from fedspeech.limits import Count, WholeNumber, check_limits
+from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Activation, clip_by_clip
 from fedspeech.models.exported.mel import SpeechEmbeddingMel
 from fedspeech.models.exported.probing import Findings, probe
@@ -35,6 +36,13 @@ RATE_HZ = 16_000
 MIN_CLIP_SAMPLES = 1_600
 ENCODER_FILES: Mapping[str, Literal["pt2", "tflite"]] = {".pt2": "pt2", ".tflite": "tflite"}
 """What the name of an encoder's file ends with, and what it then is."""
+# By the hash of an encoder and the device, of what passed in this process. Never on disk: whoever
+# can write a folder of caches could call a file tried that never was, and torch's version, the
+# kernels and the threads that a verdict holds for are not those of the next process.
+_VERDICTS: dict[tuple[str, str], Findings] = {}
+
+Verdicts = Mapping[tuple[str, str], Findings]
+"""Findings by the hash of an encoder and the device on which it was tried."""
 VERSION = 1
 """Raised by whoever changes what an encoder of the same file and declaration computes."""
 
@@ -132,7 +140,8 @@ def log_mel_values(spec: FrontendSpec) -> dict[str, Any]:
 class ForeignEncoder:
     """An exported network behind its front end; see `fedspeech.models.encoder.Encoder`.
 
-    It is probed when it is made: what adapters, caches and phones rely on must hold.
+    It is probed when it is made: what adapters, caches and phones rely on must hold. Once in a
+    process, by its hash; see `verdicts`.
 
     Attributes:
       content: bytes of the file.
@@ -148,13 +157,16 @@ class ForeignEncoder:
     declared: Declared
 
     def __post_init__(self) -> None:
-        """Loads the network and probes it."""
+        """Loads the network and probes it, unless this process has probed the same."""
         _ = self.findings
 
     @cached_property
     def findings(self) -> Findings:
         """What probing measured."""
-        return probe(self)
+        tried = self.sha256, compute_device().type
+        if tried not in _VERDICTS:
+            _VERDICTS[tried] = probe(self)
+        return _VERDICTS[tried]
 
     @property
     def rate_hz(self) -> int:
@@ -262,6 +274,16 @@ def waveform_encoder(path: Path, *, sentences: bool = False) -> ForeignEncoder:
         return ForeignEncoder(content=content, declared=declared)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def verdicts() -> Verdicts:
+    """What probing found in this process, for processes that it starts itself."""
+    return dict(_VERDICTS)
+
+
+def accept_verdicts(of_parent: Verdicts) -> None:
+    """Takes over what the process found that started this one; nobody else's word counts."""
+    _VERDICTS.update(of_parent)
 
 
 def _recorded(frames: Tensor, heard: NDArray[np.float32]) -> Tensor:

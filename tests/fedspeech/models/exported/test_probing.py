@@ -1,12 +1,19 @@
 """An encoder that would make cached outputs wrong is told apart, with the value measured."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from fedspeech.models.exported.probing import probe
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.models.base import Base
+from fedspeech.models.exported import encoder
+from fedspeech.models.exported.encoder import Declared, ForeignEncoder, verdicts
+from fedspeech.models.exported.folder import assembled
+from fedspeech.models.exported.probing import Findings, probe
+from fedspeech.training import encoder_cache
 
 HOP, FRAMES = 160, 12
 
@@ -78,3 +85,54 @@ def test_the_difference_of_a_batch_is_measured():
     wrong = Encoder(lambda frames: frames * (1 + 0.01 * (len(frames) > 1)))
     with pytest.raises(ValueError, match=r"differ by 0\.01 of the largest output"):
         probe(wrong)
+
+
+FOUND = Findings(
+    num_windows=3, num_features=2, batch_difference=0.0, heard_late=1, shift_difference=0.0
+)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Contents that were probed, in a process that has probed nothing yet."""
+    found = []
+    monkeypatch.setattr(encoder, "_VERDICTS", {})
+    monkeypatch.setattr(encoder, "probe", lambda one: found.append(one.content) or FOUND)
+    return found
+
+
+def foreign(content, **declared):
+    return ForeignEncoder(content=content, declared=Declared(file="pt2", **declared))
+
+
+def test_a_process_probes_once_what_is_the_same_and_again_what_is_not(tried, monkeypatch):
+    for content in (b"one", b"one", b"two", b"one"):
+        assert foreign(content).num_windows == 3
+    foreign(b"one", hop_samples=160)
+    assert tried == [b"one", b"two", b"one"]
+    monkeypatch.setattr(encoder, "compute_device", lambda: torch.device("cuda"))
+    foreign(b"one")
+    assert tried[3:] == [b"one"]
+
+
+def test_what_was_refused_is_refused_again(tried, monkeypatch):
+    def refuse(_):
+        raise ValueError("no encoder")
+
+    monkeypatch.setattr(encoder, "probe", refuse)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no encoder"):
+            foreign(b"one")
+    assert not verdicts()
+
+
+def test_a_worker_takes_over_what_its_parent_found_and_probes_the_rest(tried, monkeypatch):
+    monkeypatch.setattr(encoder_cache, "_worker", None, raising=False)
+    parts = {"vocabulary": Vocabulary(("yes",)), "license": "MIT", "speakers": (), "provenance": {}}
+    data = Base.of_parts(assembled(encoder=foreign(b"one"), **parts)).to_bytes()
+    found, store = verdicts(), SimpleNamespace(open=lambda: None)
+    for known, passes in ((found, 0), ({}, 1)):
+        monkeypatch.setattr(encoder, "_VERDICTS", {})
+        tried.clear()
+        encoder_cache._start_worker(data, known, None, None, store)
+        assert len(tried) == passes
