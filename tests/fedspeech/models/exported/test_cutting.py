@@ -11,10 +11,14 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters.checking import check_adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
+from fedspeech.models.compute import computing_on
 from fedspeech.models.exported.cutting import adaptable
 from fedspeech.models.exported.program import checked_program, with_parameters
 from fedspeech.models.frozen_graph import FrozenGraph
 from fedspeech.models.lora_settings import LoraSettings
+from fedspeech.training.cohort import train_cohort
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.settings import LocalTraining
 
 WORDS = ("yes", "no")
 LABELS = len(WORDS) + 2
@@ -225,3 +229,42 @@ def test_activations_in_place_are_trained_through_unless_their_input_is_taken_un
         other = base_of(InPlace(kept), "mean", head)
         with pytest.raises(ValueError, match=message):
             adapter_of(other, (layer,))
+
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+@pytest.mark.slow
+def test_a_program_moves_to_another_device_whole():
+    """Onto "meta", which holds no values: one weight left on the CPU is an error of torch."""
+    _, base = made(Separable, "mean_max")
+    network, meta = base.encoder.network, torch.device("meta")
+    rows = torch.zeros(2, *network.input_shape[1:], device=meta)
+    assert network._module_on(meta)(rows).device == meta
+    assert {value.device for value in network.program.state_dict.values()} == {torch.device("cpu")}
+    adapter = adapter_of(base, ("pointwise", "linear"))
+    start = adapter.initial(base.head_weight, base.head_bias)
+    on_meta = {name: torch.tensor(value[None], device=meta) for name, value in start.items()}
+    embeddings = torch.zeros(1, 3, *adapter.embedding_shape, device=meta)
+    assert adapter.logits(on_meta, embeddings).device == meta
+
+
+@pytest.mark.slow
+@CUDA
+def test_a_program_and_phones_behind_its_cut_agree_on_cuda_with_the_cpu():
+    _, base = made(Separable, "mean_max")
+    adapter = adapter_of(base, ("pointwise", "linear"))
+    rng = np.random.default_rng(8)
+    heard = 0.1 * rng.standard_normal((6, base.heard_samples)).astype(np.float32)
+    clips = LocalDataset(adapter.encoder(base)(heard).numpy(), rng.integers(0, LABELS, 6))
+    start = adapter.initial(base.head_weight, base.head_bias)
+
+    def computed():
+        trained = train_cohort(adapter, start, [clips], LocalTraining(batch_size=6), [rng])
+        return base.encoder_output(heard).numpy(), trained[0].vector
+
+    here = computed()
+    with computing_on("cuda"):
+        there = computed()
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
