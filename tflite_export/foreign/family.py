@@ -1,6 +1,6 @@
-"""The files of a keyword model whose encoder comes from elsewhere: one `.tflite` file, the adapter.
+"""Files of a keyword model whose encoder comes from elsewhere: two `.tflite` files, the adapter.
 
-The file takes samples, as a phone hears them. Front end, encoder, pooling, adapter and head are one
+A file takes samples, as a phone hears them. Front end, encoder, pooling, adapter and head are one
 graph of builtin operators, put together here: that of a `.tflite` encoder is taken over as it is,
 that of a torch program is rebuilt operator by operator.
 """
@@ -20,7 +20,7 @@ from fedspeech.models.exported.tflite import TfliteNetwork
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint
 from tflite_export.card import Card, TaskOnCard
-from tflite_export.checks import Check
+from tflite_export.checks import Check, at_most
 from tflite_export.converter import Converter, carrying
 from tflite_export.evidence import Evidence, repeated
 from tflite_export.family import Family, Material
@@ -32,11 +32,15 @@ from tflite_export.keywords import KEYWORDS
 from tflite_export.parity import require_answers, require_logits
 from tflite_export.weights import Trained
 
+NARROW = "int8-weights"
 SIGNATURE, INPUT, OUTPUT = "waveform", "waveform", "logits"
 LOGIT_LIMIT = 1e-4
 """Of a logit, over the largest: features of an encoder from elsewhere have any scale."""
 
-LEAST_AGREEMENT = 0.999
+NARROW_LOGIT_LIMIT = 0.1
+"""The same of the file with int8 weights: more is a fault and no rounding."""
+
+LEAST_AGREEMENT = {"float": 0.999, NARROW: 0.99}
 
 
 class ForeignFamily(Family):
@@ -47,7 +51,12 @@ class ForeignFamily(Family):
     """
 
     task: ClassVar[TaskOnCard] = KEYWORDS
-    files: ClassVar = {"float": "model_float.tflite", "adapter": "adapter.safetensors"}
+    files: ClassVar = {
+        "float": "model_float.tflite",
+        NARROW: "model_int8_weights.tflite",
+        "adapter": "adapter.safetensors",
+    }
+    # The one with fewer bits is judged on every held-out clip: longer than the end of a run should.
     run_kinds = ("float", "adapter")
     beside: ClassVar = {}
     own_recordings = False
@@ -66,7 +75,8 @@ class ForeignFamily(Family):
         """See `family.Family.make`; nothing is converted by TensorFlow."""
         if kind == "adapter":
             return write_adapter(self.trained, card.inside(kind))
-        return carrying(whole_model(self.trained), card.inside(kind))
+        content = whole_model(self.trained, narrow=kind == NARROW)
+        return carrying(content, card.inside(kind))
 
     def blueprint(self, kind: str) -> Blueprint:
         """Refuses: TensorFlow builds none of these graphs."""
@@ -78,26 +88,37 @@ class ForeignFamily(Family):
 
     def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
         """Every logit of the probes, and every answer to held-out people."""
-        if kind != "float":
+        if kind not in LEAST_AGREEMENT:
             raise ExportRefused(f"card: no file of the family is called {kind!r}")
         evidence, held_out = self.evidence, self.evidence.held_out
-        found = model.run_each(SIGNATURE, evidence.probes)
-        yield from require_logits(
-            SIGNATURE, evidence.logits, found, limit=self.logit_limit,
-            speech=len(evidence.speech),
-        )  # fmt: skip
-        found = model.run_each(SIGNATURE, held_out.waveforms)
+        if kind == "float":
+            found = model.run_each(SIGNATURE, evidence.probes)
+            yield from require_logits(
+                SIGNATURE, evidence.logits, found, limit=self.logit_limit,
+                speech=len(evidence.speech),
+            )  # fmt: skip
+        found, expected = model.run_each(SIGNATURE, held_out.waveforms), evidence.held_out_logits
         yield from require_answers(
-            SIGNATURE, evidence.held_out_logits, found, held_out, least_agreement=LEAST_AGREEMENT
+            SIGNATURE, expected, found, held_out, least_agreement=LEAST_AGREEMENT[kind]
         )
+        if kind == NARROW:
+            yield at_most(
+                f"{SIGNATURE}, largest difference of a logit from torch, over the largest logit",
+                float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max())),
+                NARROW_LOGIT_LIMIT, f"{len(found)} held-out clips",
+            )  # fmt: skip
 
     def write_beside(self, name: str) -> bytes:
         """Refuses: nothing stands beside these files."""
         raise ExportRefused(f"{name}: nothing stands beside the files of such a base")
 
 
-def whole_model(trained: Trained) -> bytes:
+def whole_model(trained: Trained, *, narrow: bool = False) -> bytes:
     """Returns a `.tflite` file from samples (1, context + clip) to logits (1, c).
+
+    Args:
+      trained: the model.
+      narrow: whether the encoder's weights are stored in int8; front end and adapter never are.
 
     Raises:
       ExportRefused: naming the torch operator, or the adapter, that has no counterpart.
@@ -109,7 +130,10 @@ def whole_model(trained: Trained) -> bytes:
     samples = graph.input(INPUT, (1, trained.base.heard_samples))
     given = append_front_end(graph, encoder.declared, samples)
     given = graph.reshape(given, encoder.network.row_shape(graph.shape(given)))
+    before = graph.num_operators
     frames = _append_network(graph, encoder, given)
+    if narrow:
+        graph.narrow_weights(before)
     frames = graph.reshape(frames, (1, encoder.num_windows, encoder.num_features))
     logits = _append_adapter(graph, trained, _append_pooling(graph, trained, frames))
     return graph.finish(SIGNATURE, {INPUT: samples}, {OUTPUT: logits})

@@ -11,7 +11,8 @@ operators of a torch program have their counterparts in `aten.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -27,12 +28,22 @@ Shape = tuple[int, ...]
 _DTYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
 }
 _OPTIONS = {
     "ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MAXIMUM": "MaximumMinimum",
     "MINIMUM": "MaximumMinimum", "POW": "Pow",
 }  # fmt: skip
 _LARGEST_OLD_CODE = 127  # of the field that old readers look at
+_LEAST_NARROWED = 1024  # values; below that a scale for each output saves little
+
+
+# Of the weights of an operator, the axis of its outputs.
+_OUTPUT_AXES = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
 
 
 class OperatorGraph:
@@ -161,6 +172,30 @@ class OperatorGraph:
             self._operators.append(operator)
         return place[graph.outputs[0]]
 
+    @property
+    def num_operators(self) -> int:
+        """How many there are."""
+        return len(self._operators)
+
+    def narrow_weights(self, first: int) -> None:
+        """Stores the weights of convolutions and dense layers in int8, a scale for each output.
+
+        They are made float32 again when the file is loaded, so that everything is computed as
+        before: what the file saves is bytes and not time.
+
+        Args:
+          first: operators from this one on.
+        """
+        codes, made = list(self._codes), {}
+        for operator in self._operators[first:]:
+            axis = _OUTPUT_AXES.get(codes[operator.opcodeIndex][0])
+            weight = operator.inputs[1] if axis is not None else -1
+            if axis is not None and self._is_wide(weight):
+                if weight not in made:
+                    made[weight] = self._narrowed(weight, axis)
+                operator.inputs = [made.get(tensor, tensor) for tensor in operator.inputs]
+        self._drop_unused(made)
+
     def finish(
         self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]
     ) -> bytes:
@@ -196,6 +231,40 @@ class OperatorGraph:
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+    def _is_wide(self, tensor: int) -> bool:
+        """Whether a tensor is a constant of float32 and large enough for its bytes to count."""
+        described = self._tensors[tensor]
+        wide = math.prod(self.shape(tensor)) >= _LEAST_NARROWED
+        constant = self._buffers[described.buffer].data is not None
+        return constant and described.type == schema.TensorType.FLOAT32 and wide
+
+    def _narrowed(self, tensor: int, axis: int) -> int:
+        """A constant rounded to int8, one scale for each place of an axis, and back to float32."""
+        raw = np.asarray(self._buffers[self._tensors[tensor].buffer].data, dtype=np.uint8)
+        values = np.frombuffer(raw.tobytes(), np.float32).reshape(self.shape(tensor))
+        others = tuple(place for place in range(values.ndim) if place != axis)
+        largest = np.abs(values).max(axis=others, keepdims=True)
+        scales = np.where(largest > 0, largest, 1) / np.float32(127)
+        rounded = self.constant(np.rint(values / scales).astype(np.int8))
+        self._tensors[rounded].quantization = schema.QuantizationParametersT(
+            scale=scales.ravel().astype(np.float32),
+            zeroPoint=np.zeros(scales.size, np.int64),
+            quantizedDimension=axis,
+        )
+        options = schema.DequantizeOptionsT()
+        floats = self.operator("DEQUANTIZE", (rounded,), self.shape(tensor), options)
+        self._operators[-1].opcodeIndex = self._code(schema.BuiltinOperator.DEQUANTIZE, 5)
+        self._operators.insert(0, self._operators.pop())  # before whoever takes it
+        return floats
+
+    def _drop_unused(self, tensors: Iterable[int]) -> None:
+        """Leaves out the values of constants that no operator takes any more."""
+        used = {tensor for operator in self._operators for tensor in operator.inputs}
+        needed = {self._tensors[tensor].buffer for tensor in used if tensor >= 0}
+        for tensor in set(tensors) - used:
+            if self._tensors[tensor].buffer not in needed:
+                self._buffers[self._tensors[tensor].buffer] = schema.BufferT()
 
     def _tensor(self, name: str, shape: Shape, kind: int, buffer: int = 0) -> int:
         self._tensors.append(

@@ -111,6 +111,8 @@ def test_its_file_holds_the_merged_weights_and_equals_the_model(run, tmp_path):
     assert benchmark_file(run / summary.export.file, None).found.timings[0].p50_ms > 0
     exported = export_run(run, tmp_path / "files")
     assert not exported.refused
+    sizes = {kind: file.stat().st_size for kind, file in exported.files.items()}
+    assert sizes["int8-weights"] < sizes["float"] - 250_000  # 115 thousand weights, a byte each
 
 
 def test_a_run_that_was_stopped_ends_with_the_bits_of_one_that_was_not(

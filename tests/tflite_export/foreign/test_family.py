@@ -145,6 +145,20 @@ def test_factors_are_merged_into_the_weights_of_the_file(bases):
         list(family.checks("float", TfliteModel(content)))
 
 
+@pytest.mark.parametrize(("kind", "adapter"), [("pt2", "lora"), ("tflite", "affine")])
+def test_the_file_with_narrow_weights_answers_alike_in_fewer_bytes(kind, adapter, bases):
+    trained = changed(bases[kind], adapter)
+    clips, labels = sounds(250, 4)
+    people = HeldOut(source="tones", waveforms=clips, labels=labels, users=np.array(["a"] * 250))
+    family = ForeignFamily(Evidence(trained, clips, people))
+    content, whole = whole_model(trained, narrow=True), whole_model(trained)
+    # The one layer of 1,024 values and more: 16 x 160 in a byte each, and a scale for each output.
+    assert 3 * 16 * 160 - 800 < len(whole) - len(content) < 3 * 16 * 160
+    checks = list(family.checks("int8-weights", TfliteModel(content)))
+    assert len(checks) == 4
+    assert 1e-4 < checks[-1].figure < 0.05
+
+
 def test_a_file_with_another_head_is_refused(bases):
     trained, other = (changed(bases["pt2"], name) for name in ("head", "affine"))
     clips, labels = sounds(250, 4)
