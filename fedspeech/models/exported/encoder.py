@@ -36,6 +36,9 @@ RATE_HZ = 16_000
 MIN_CLIP_SAMPLES = 1_600
 ENCODER_FILES: Mapping[str, Literal["pt2", "tflite"]] = {".pt2": "pt2", ".tflite": "tflite"}
 """What the name of an encoder's file ends with, and what it then is."""
+VERSION = 1
+"""Raised by whoever changes what an encoder of the same file and declaration computes."""
+
 # By the hash of an encoder and the device, of what passed in this process. Never on disk: whoever
 # can write a folder of caches could call a file tried that never was, and torch's version, the
 # kernels and the threads that a verdict holds for are not those of the next process.
@@ -43,8 +46,6 @@ _VERDICTS: dict[tuple[str, str], Findings] = {}
 
 Verdicts = Mapping[tuple[str, str], Findings]
 """Findings by the hash of an encoder and the device on which it was tried."""
-VERSION = 1
-"""Raised by whoever changes what an encoder of the same file and declaration computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
