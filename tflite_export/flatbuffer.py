@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ with importing("tflite"):
 
 CARD_TEXT_ENTRY = "fedspeech_card.md"
 _BUFFER_ALIGNMENT = 16
+_CALLING = {"WHILE", "IF", "CALL", "CALL_ONCE"}
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
@@ -86,18 +88,75 @@ def embed_card(content: bytes, card: dict[str, Any], text: str = "") -> bytes:
     replaced. What is written twice, such as the scales of a layer in two signatures, is stored
     once.
     """
-    model = _unpack(content)
-    entries = {CARD_ENTRY: json.dumps(card, sort_keys=True, allow_nan=False)}
+    entries = {CARD_ENTRY: json.dumps(card, sort_keys=True, allow_nan=False).encode()}
     if text:
-        entries[CARD_TEXT_ENTRY] = text
+        entries[CARD_TEXT_ENTRY] = text.encode()
+    return add_entries(content, entries)
+
+
+def add_entries(content: bytes, entries: Mapping[str, bytes]) -> bytes:
+    """Returns the file with metadata entries, name to bytes; those of the same names are replaced.
+
+    What stands behind the model's own bytes is left out.
+    """
+    model = _unpack(content)
     # Metadata that the converter wrote (its version) stays.
     kept = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
     for name, value in entries.items():
-        data = np.frombuffer(value.encode(), dtype=np.uint8)
         kept.append(schema.MetadataT(name=name, buffer=len(model.buffers)))
-        model.buffers.append(schema.BufferT(data=data))
+        model.buffers.append(schema.BufferT(data=np.frombuffer(value, dtype=np.uint8)))
     model.metadata = kept
-    builder = _SharingBuilder(len(content) + 2 * sum(len(text) for text in entries.values()))
+    return _pack(model, len(content) + 2 * sum(map(len, entries.values())))
+
+
+def read_entry(content: bytes, name: str) -> bytes | None:
+    """The bytes of a metadata entry; None: there is none of this name."""
+    model = _unpack(content)
+    for entry in model.metadata or []:
+        if entry.name == name.encode():
+            return bytes(model.buffers[entry.buffer].data)
+    return None
+
+
+def alone(content: bytes, signature: str) -> bytes:
+    """Returns the file with one signature and its subgraph, for tools that know no signatures.
+
+    Raises:
+      ExportRefused: if there is no such signature, or an operator calls another subgraph.
+    """
+    model = _unpack(content)
+    kept = _signature(model, signature)
+    if calling := _CALLING & set(operators(content)):
+        raise ExportRefused(
+            f"metadata: no subgraph stands alone where {', '.join(sorted(calling))} calls another"
+        )
+    (graph,) = model.subgraphs = [model.subgraphs[kept.subgraphIndex]]
+    kept.subgraphIndex, model.signatureDefs = 0, [kept]
+    used = {tensor.buffer for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for number, buffer in enumerate(model.buffers):
+        if number not in used:
+            buffer.data = None
+    return _pack(model, 2 * len(content))
+
+
+def inputs(content: bytes) -> list[str]:
+    """Names of the only signature's inputs, in the order of its subgraph."""
+    model = _unpack(content)
+    (signature,) = model.signatureDefs
+    names = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
+    return [names[index] for index in model.subgraphs[0].inputs]
+
+
+def _signature(model: schema.ModelT, name: str) -> schema.SignatureDefT:
+    for entry in model.signatureDefs or []:
+        if entry.signatureKey == name.encode():
+            return entry
+    raise ExportRefused(f"metadata: the file has no signature {name!r}")
+
+
+def _pack(model: schema.ModelT, size: int) -> bytes:
+    builder = _SharingBuilder(size)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -108,15 +167,14 @@ def read_card(content: bytes) -> dict[str, Any]:
     Raises:
       ExportRefused: if the file carries none, or one that is not JSON.
     """
-    model = _unpack(content)
-    for entry in model.metadata or []:
-        if entry.name == CARD_ENTRY.encode():
-            try:
-                card: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
-            except ValueError as error:
-                raise ExportRefused(f"card: the embedded card is not JSON: {error}") from error
-            return card
-    raise ExportRefused(f"card: the file has no metadata entry {CARD_ENTRY}")
+    content_of_card = read_entry(content, CARD_ENTRY)
+    if content_of_card is None:
+        raise ExportRefused(f"card: the file has no metadata entry {CARD_ENTRY}")
+    try:
+        card: dict[str, Any] = json.loads(content_of_card)
+    except ValueError as error:
+        raise ExportRefused(f"card: the embedded card is not JSON: {error}") from error
+    return card
 
 
 def card_bytes(content: bytes) -> int:

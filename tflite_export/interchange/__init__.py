@@ -1,0 +1,1 @@
+"""Files and metadata that tools of others read."""
