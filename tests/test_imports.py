@@ -55,6 +55,8 @@ FENCES = {
     "tensorflow": tuple(f"tflite_export/{name.replace('.', '/')}.py" for name in CONVERSION),
     "tflite_micro": ("tflite_export/micro/runtime.py",),
     "ai_edge_litert": ("tflite_export/", "fedspeech/models/exported/tflite.py"),
+    "onnx": ("tflite_export/interchange/onnx_file.py",),
+    "onnxruntime": ("tflite_export/interchange/onnx_file.py",),
     "optuna": ("simulations/tuning/",),
     "plotly": ("simulations/report/document.py",),
     "ray": (),

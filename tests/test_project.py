@@ -27,7 +27,7 @@ def test_constraints_are_public_versions_only():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", pin), pin
 
 
-LOGGERS = {"tensorboard", "mlflow", "wandb"}
+ALONE = {"tensorboard", "mlflow", "wandb", "onnx"}
 """Each brings packages that nothing else uses; their tests skip where they are not installed."""
 
 
@@ -37,7 +37,7 @@ def test_constraints_pin_every_direct_dependency_of_what_developers_install():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
     extras = PYPROJECT["project"]["optional-dependencies"]
-    developers = itertools.chain(*(extras[name] for name in extras if name not in LOGGERS))
+    developers = itertools.chain(*(extras[name] for name in extras if name not in ALONE))
     for requirement in (*PYPROJECT["project"]["dependencies"], *developers):
         name = re.split(r"[\[=<>;~! ]", requirement)[0].lower()
         # Extras name one another; tensorflow is the other name of tensorflow-cpu, elsewhere.
@@ -55,10 +55,10 @@ def extras_behind(name):
     return found
 
 
-def test_the_extra_of_developers_takes_every_other_but_the_loggers_that_installs_everywhere():
+def test_the_extra_of_developers_takes_every_other_that_installs_everywhere_and_serves_several():
     # The wheel behind speech-embedding asks for glibc 2.35 or macOS 15; its tests skip without it.
     every = set(PYPROJECT["project"]["optional-dependencies"])
-    assert extras_behind("dev") == every - LOGGERS - {"speech-embedding"}
+    assert extras_behind("dev") == every - ALONE - {"speech-embedding"}
 
 
 def test_tests_meet_triton_where_torch_brings_it():

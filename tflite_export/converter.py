@@ -151,11 +151,25 @@ def carrying(plain: bytes, card: Card, *, text: bool = True) -> bytes:
       ExportRefused: if the card changes an output.
     """
     content = embed_card(plain, card.to_json(), card.to_markdown() if text else "")
+    require_same_outputs(plain, content, "card")
+    return content
+
+
+def require_same_outputs(plain: bytes, content: bytes, what: str) -> None:
+    """Refuses a file whose outputs are not, bit for bit, those that it had before.
+
+    Args:
+      plain: the file before.
+      content: the file with what was embedded.
+      what: was embedded.
+
+    Raises:
+      ExportRefused: if an output differs.
+    """
     before, after = (_outputs(TfliteModel(bits)) for bits in (plain, content))
     same = (np.array_equal(*pair, equal_nan=True) for pair in zip(before, after, strict=True))
     if not all(same):
-        raise ExportRefused("card: embedding it must leave every output as it was")
-    return content
+        raise ExportRefused(f"{what}: embedding it must leave every output as it was")
 
 
 def _outputs(model: TfliteModel) -> list[NDArray[Any]]:

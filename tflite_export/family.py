@@ -18,12 +18,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import ExportRefused
+from fedspeech.extras import lacking
 from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import Calibration
 from tflite_export.card import Card, TaskOnCard
 from tflite_export.checks import Check
 from tflite_export.converter import Converter, convert_with_card
 from tflite_export.evidence import HeldOut
+from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.weights import Trained
 
@@ -56,6 +59,7 @@ class Family(ABC):
       run_kinds: what a run exports by itself.
       beside: name of a file beside the models to the kinds that need it.
       firmware: kinds that no phone runs, whose inputs may be integers of eight bits.
+      extras: kind to the extra of fedspeech that it needs beside those of every file.
       own_recordings: whether brought recordings can calibrate the integer files.
       logit_limit: largest difference of a logit from the trained model's, of files in float.
       trained: the model that every file has to equal.
@@ -68,12 +72,22 @@ class Family(ABC):
     run_kinds: ClassVar[tuple[str, ...]]
     beside: ClassVar[Mapping[str, tuple[str, ...]]]
     firmware: ClassVar[tuple[str, ...]] = ()
+    extras: ClassVar[Mapping[str, str]] = {}
     own_recordings: ClassVar[bool]
     logit_limit: float
 
     trained: Trained
     num_inputs: int
     num_speech_inputs: int
+
+    @property
+    def at_hand(self) -> tuple[str, ...]:
+        """The kinds that need no extra which is not installed."""
+        return tuple(kind for kind in self.files if not self.lacking(kind))
+
+    def lacking(self, kind: str) -> str:
+        """Names the extra that a kind needs and that is not installed; "" if there is none."""
+        return lacking(self.extras[kind]) if kind in self.extras else ""
 
     @classmethod
     @abstractmethod
@@ -115,6 +129,14 @@ class Family(ABC):
         Raises:
           ExportRefused: if there is no such kind, or a check fails; names it and its figure.
         """
+
+    def onnx_checks(self, model: OnnxModel) -> Iterator[Check]:
+        """Everything that an ONNX file must pass.
+
+        Raises:
+          ExportRefused: if the family has none, or a check fails; names it and its figure.
+        """
+        raise ExportRefused(f"{self.task.name}: no file of the family is an ONNX file")
 
     @abstractmethod
     def write_beside(self, name: str) -> bytes:

@@ -16,6 +16,7 @@ from tflite_export.arrays import FloatArray
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence, HeldOut, log_mel
 from tflite_export.flatbuffer import card_bytes, float_weights
+from tflite_export.interchange import keyword_files
 from tflite_export.interpreter import TfliteModel
 from tflite_export.micro.checks import micro_checks
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
@@ -53,6 +54,12 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         case "float":
             yield from _logits(model, "waveform", evidence.probes, evidence)
             yield from _logits(model, "log_mel", evidence.log_mel, evidence)
+        case "classifier" | "log-mel":
+            signature = keyword_files.SIGNATURES[kind]
+            inputs = evidence.probes if kind == "classifier" else evidence.log_mel
+            yield from _logits(model, signature, inputs, evidence)
+            labels = evidence.trained.base.vocabulary.labels
+            yield from keyword_files.metadata_checks(model, labels)
         case "fp16" | "dynamic" | "int8" | "cc":
             yield from _predictions(kind, model, evidence)
         case "streaming":

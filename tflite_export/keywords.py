@@ -8,18 +8,19 @@ from typing import Any, ClassVar, Self
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
-from fedspeech.extras import lacking
 from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName, Ranges
 from tflite_export.calibration import Calibration, observe
 from tflite_export.card import Card, TaskOnCard
 from tflite_export.checks import Check
-from tflite_export.converter import Converter, convert_with_card
+from tflite_export.converter import Converter, carrying, convert_with_card
 from tflite_export.evidence import Evidence, repeated
 from tflite_export.family import DEFAULT_BATCH_CLIPS, Family, Material
 from tflite_export.files import json_bytes, to_c_array
 from tflite_export.front_end import GOLDEN_FILE, golden_vectors
+from tflite_export.interchange import keyword_files
+from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
 from tflite_export.micro.blueprint import micro_blueprint
@@ -43,6 +44,7 @@ FILES = {
     "adapter": "adapter.safetensors",
     "cc": "model_int8.cc",
     "micro": "model_micro.tflite",
+    **keyword_files.FILES,
 }
 CALIBRATION_FILE = "calibration.json"
 C_NAME = "fedspeech_model_int8"
@@ -83,6 +85,7 @@ class KeywordFamily(Family):
         **dict.fromkeys((*SOURCES, MICRO_ARRAY), ("micro",)),
     }
     firmware = ("cc", "micro")
+    extras: ClassVar = {**keyword_files.EXTRAS, "micro": "micro"}
     own_recordings = True
     logit_limit = MAX_LOGIT_DIFFERENCE
 
@@ -98,6 +101,7 @@ class KeywordFamily(Family):
         self._network = network(self.trained)
         self._micro = b""
         self._merged = self._network.merged()
+        self._float: bytes | None = None
 
     @classmethod
     def of(cls, trained: Trained, material: Material) -> Self:
@@ -122,8 +126,14 @@ class KeywordFamily(Family):
                 "trained is merged into the other files. The adapters head, affine and bottleneck "
                 "go on learning on the phone"
             )
-        if kind == "micro" and (lacks := lacking("micro")):
+        if lacks := self.lacking(kind):
             raise ExportRefused(f"{kind}: {lacks}")
+        if kind in keyword_files.FILES:
+            return keyword_files.make_interchange(
+                kind, self._merged, card.inside(kind), lambda: self._whole(converter)
+            )
+        if kind == "float":
+            return carrying(self._whole(converter), card.inside(kind))
         if kind == "adapter":
             return write_adapter(self.trained, card.inside(kind))
         if kind not in self.firmware:
@@ -135,6 +145,12 @@ class KeywordFamily(Family):
             self._micro = content
             return content
         return to_c_array(content, C_NAME, self._firmware_notes(card, len(content))).encode()
+
+    def _whole(self, converter: Converter) -> bytes:
+        """The float file before it has a card, from which others are cut; converted once."""
+        if self._float is None:
+            self._float = converter.convert(self.blueprint("float"))
+        return self._float
 
     def calibrated_on(self, kind: str) -> dict[str, Any] | None:
         """See `family.Family.calibrated_on`."""
@@ -166,6 +182,10 @@ class KeywordFamily(Family):
     def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
         """See `family.Family.checks`."""
         return keyword_checks(kind, model, self.evidence)
+
+    def onnx_checks(self, model: OnnxModel) -> Iterator[Check]:
+        """See `family.Family.onnx_checks`."""
+        return keyword_files.onnx_checks(model, self.evidence)
 
     def write_beside(self, name: str) -> bytes:
         """See `family.Family.write_beside`."""

@@ -23,6 +23,7 @@ from tflite_export.checks import Check, at_most
 from tflite_export.family import Family
 from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import read_card, require_builtins
+from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import Signature, TensorSpec, TfliteModel
 
 # The types that every wrapper of LiteRT on phones knows as arrays of numbers.
@@ -71,6 +72,11 @@ def verify_content(content: bytes, name: str, family: Family) -> Verification:
     # No model, so nothing of what follows can be asked of it.
     if name.endswith(".safetensors"):
         return _verification(content, name, "adapter", _adapter_checks(content, family), {})
+    if name.endswith(".onnx"):
+        onnx = OnnxModel(content)
+        require_identity(onnx.card, family.trained, family.task.name)
+        checks = family.onnx_checks(onnx)
+        return _verification(content, name, str(onnx.card.get("file")), checks, onnx.operators())
     plain = model_bytes(content, name)
     model = TfliteModel(plain)
     card = read_card(plain)

@@ -192,7 +192,7 @@ def export_run(
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
     family = finished.family(trained, personal, calibration_audio)
-    formats = formats or tuple(family.files)
+    formats = formats or family.at_hand
     with progress or RunProgress() as progress, progress.stage("export", len(formats)):
         exported = export_family(
             family, card, formats, folder=target, progress=progress.file,

@@ -255,11 +255,14 @@ def card_of(file: Path) -> dict[str, Any]:
     from tflite_export.adapter_file import read_adapter
     from tflite_export.files import model_bytes, read_file
     from tflite_export.flatbuffer import read_card
+    from tflite_export.interchange.onnx_file import OnnxModel
     from tflite_export.interpreter import TfliteModel
 
     content = read_file(file)
     if file.suffix == ".safetensors":
         return read_adapter(content).card
+    if file.suffix == ".onnx":
+        return OnnxModel(content).card
     return read_card(TfliteModel(model_bytes(content, file.name)).content)
 
 

@@ -22,11 +22,6 @@ from fedspeech.rollout.adapter_file import CARD_ENTRY
 from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.card import Card
 
-with importing("onnx"):
-    import onnx
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "waveform", "logits"
 
@@ -40,6 +35,8 @@ class _Graph:
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Adds an operator."""
+        from onnx import helper
+
         output = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
@@ -69,8 +66,12 @@ def write_onnx(network: Network, card: Card) -> bytes:
       card: of the file.
 
     Raises:
+      MissingExtra: if ONNX is not installed.
       ExportRefused: if ONNX's own checker refuses the graph.
     """
+    with importing("onnx"):
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
     graph = _Graph()
     frames = _encoder(graph, _standardized(graph, network), network)
     _scored(graph, frames, network)
@@ -176,10 +177,13 @@ class OnnxModel:
       card: of the file, JSON values.
 
     Raises:
+      MissingExtra: if onnxruntime is not installed.
       ExportRefused: if onnxruntime cannot read the bytes, or the file carries no card.
     """
 
     def __init__(self, content: bytes) -> None:
+        with importing("onnx"):
+            import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -204,6 +208,8 @@ class OnnxModel:
         Raises:
           ExportRefused: if one is not ONNX's own.
         """
+        import onnx
+
         graph = onnx.load_from_string(self.content).graph
         if foreign := sorted({node.op_type for node in graph.node if node.domain}):
             raise ExportRefused(f"operators: the file needs {', '.join(foreign)}, not ONNX's own")
