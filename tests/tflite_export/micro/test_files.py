@@ -137,7 +137,7 @@ def test_calibration_on_noise_is_refused(evidence, calibration, card, tmp_path):
 def test_without_its_interpreter_the_file_is_refused_and_the_others_are_made(
     keywords, card, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tflite_export.keywords.lacking", lambda name: f"{name} is not here")
+    monkeypatch.setattr("tflite_export.family.lacking", lambda name: f"{name} is not here")
     found = export_family(keywords, card, ["micro", "adapter"], folder=tmp_path)
     assert found.refused == {"micro": "micro: micro is not here"}
     assert [entry.kind for entry in found.verified] == ["adapter"]
