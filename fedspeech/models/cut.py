@@ -143,11 +143,14 @@ def start_of(base: Base, layers: Sequence[str]) -> EncoderStart | ProgramStart:
       ValueError: if there is no layer, one is named twice, or one is not the encoder's; or the base
         is of sentences, or its encoder no torch program.
     """
+    if not base.per_clip:
+        raise ValueError(
+            "lora adapts encoders of words, and the base recognizes sentences (docs/adapters.md "
+            "says why); frame_affine and frame_bottleneck train what follows such an encoder"
+        )
     if isinstance(base.encoder, ForeignEncoder):
         return ProgramStart(base.encoder, tuple(layers))
     encoder = base.built_in
-    if not encoder.answers_clips:
-        raise ValueError("lora adapts encoders of words, and the base recognizes sentences")
     return EncoderStart(encoder, _first_block(encoder.network, layers))
 
 

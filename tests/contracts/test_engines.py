@@ -8,12 +8,17 @@ import time
 
 import numpy as np
 import pytest
-from tiny_job import make_job
+from tiny_job import TRAINING, make_job
 from whole_runs import run_in_grid, run_reference
 
 from fedspeech.errors import FedspeechError
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.models.base import Base, default_base_path
+from fedspeech.models.lora_settings import LoraSettings
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
+from fedspeech.training.dataset import LocalDataset
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 from simulations.engines.certificates import Authority
 from simulations.engines.deployment import Deployment
@@ -84,6 +89,59 @@ def test_flowers_simulation_engine(tmp_path, expected):
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
     nothing_is_left_of(link)
+
+
+def lora_job(folder):
+    """A job of phones that train factors inside the shipped encoder, under a mask and noise."""
+    base, rng = Base.load(default_base_path()), np.random.default_rng(1)
+    settings = LoraSettings(rank=2, layers=("output.conv",))
+    shape = AdapterShape.of(base, "lora", len(base.vocabulary.labels), settings)
+    adapter = shape.build(shape.frozen(base))
+
+    def clips(count):
+        frames = rng.standard_normal((count, *adapter.embedding_shape), dtype=np.float32)
+        return LocalDataset(frames, rng.integers(0, shape.num_labels, count))
+
+    sizes = rng.integers(1, 6, 40)
+    own, start = clips(int(sizes.sum())), adapter.initial(base.head_weight, base.head_bias)
+    arrays = PopulationArrays(
+        embeddings=own.embeddings, labels=own.labels,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        background=clips(2), validation=clips(4), initial=adapter.spec.flatten(start),
+        frozen=shape.frozen(base),
+    )  # fmt: skip
+    query = dataclasses.replace(TRAINING, adapter=shape)
+    settings = {"secure_aggregation": "masked", "dropout_rate": 0.0, "rounds": 2}
+    return job_of(folder, query=query, arrays=arrays, **settings)
+
+
+@pytest.fixture
+def lora_expected(tmp_path):
+    """Ledger and parameters of the reference round."""
+    _, job, arrays = lora_job(tmp_path / "reference")
+    assert job.plan.noise_multiplier > 0
+    _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    assert (state.query.parameters != arrays.initial).all()
+    return (tmp_path / "reference.jsonl").read_bytes(), state.query.parameters
+
+
+@pytest.mark.slow
+def test_masked_and_noised_factors_have_the_same_bits_in_worker_processes(tmp_path, lora_expected):
+    path, job, arrays = lora_job(tmp_path / "job")
+    _, state = run_in_grid(path, job, arrays, path.with_name("ledger.jsonl"), 2)
+    assert path.with_name("ledger.jsonl").read_bytes() == lora_expected[0]
+    np.testing.assert_array_equal(state.query.parameters, lora_expected[1])
+
+
+@pytest.mark.flower
+def test_masked_and_noised_factors_have_the_same_bits_behind_flowers_engine(
+    tmp_path, lora_expected
+):
+    path, job, arrays = lora_job(tmp_path / "job")
+    with SuperLink(tmp_path / "flower", federation=FEDERATION) as link:
+        found = follow(link, path, job, arrays)
+    assert found[0] == lora_expected[0]
+    np.testing.assert_array_equal(found[1], lora_expected[1])
 
 
 @pytest.mark.parametrize(("named", "expected"), [(None, "local"), ("10.0.0.5:6379", None)])

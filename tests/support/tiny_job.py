@@ -58,10 +58,11 @@ def make_job(
     simulation_only="",
     noise_entropy="seeded",
     query=TRAINING,
+    arrays=None,
     **plan,
 ):
     """Writes the arrays and returns path of job.json, job and arrays."""
-    arrays = make_arrays(phones=phones)
+    arrays = arrays or make_arrays(phones=phones)
     settings = {
         "dimension": query.dimension,
         "clip_norm": 0.2,

@@ -161,7 +161,8 @@ def _card(config: Mapping[str, Any], shape: AdapterShape, sections: str) -> str:
     place = "inside" if inner else "after"
     peft = (
         """PEFT loads it onto `fedspeech.models.adapters.peft_layout.scorer(base)`, the base as a
-torch module from features to logits: `PeftModel.from_pretrained(scorer(base), folder)`."""
+torch module from features to logits: `PeftModel.from_pretrained(scorer(base), folder)`. Where the
+base was made of a module of your own, that module is given as well: `scorer(base, network)`."""
         if inner
         else """The files are named as PEFT names its own, but PEFT cannot load them: the base is no
 transformer, and the adapter none that PEFT knows."""

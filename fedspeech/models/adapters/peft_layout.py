@@ -4,6 +4,7 @@
     model = peft.PeftModel.from_pretrained(scorer(base), folder)
     logits = model(base.built_in.features(heard))
 
+Of a base that was made of a module, `scorer(base, network)` takes what its encoder's `inputs` give.
 Names and shapes are those of peft 0.14 and later, the first that adapts one-dimensional
 convolutions: `lora_A` is a layer with r outputs and the layer's own taps, `lora_B` one with a
 single tap.
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 
 from fedspeech.models.adapters.lora import factor_a, factor_b
 from fedspeech.models.base import Base
+from fedspeech.models.exported.encoder import frames_of
+from fedspeech.models.pooling import Pooling
 
 if TYPE_CHECKING:
     from fedspeech.models.adapters.shape import LoraShape
@@ -46,19 +49,47 @@ class Scorer(nn.Module):
         return logits
 
 
-def scorer(base: Base) -> Scorer:
+class BroughtScorer(nn.Module):
+    """A base from elsewhere as one module: what its network takes to logits (n, c)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Linear, pooling: Pooling | None) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+        self._pooling = pooling
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores what `ForeignEncoder.inputs` gives."""
+        frames = frames_of(self.encoder(inputs))
+        pooled = frames if self._pooling is None else self._pooling(frames)
+        logits: Tensor = self.head(pooled.mean(dim=1))
+        return logits
+
+
+def scorer(base: Base, network: nn.Module | None = None) -> Scorer | BroughtScorer:
     """The base as a module of its own weights, which may be changed.
 
+    Args:
+      base: of words.
+      network: the module that a base from elsewhere was made of (`Base.from_module`), which the
+        result holds as it is; None: the base has the built-in encoder.
+
     Raises:
-      ValueError: if the base brings its own encoder.
+      ValueError: if the base brings its own encoder and no network is given.
     """
+    if network is not None:
+        return BroughtScorer(network, _head(base), base.pooling).eval()
     encoder = type(base).from_bytes(base.to_bytes()).built_in
+    return Scorer(encoder.network, _head(base), encoder.num_windows).eval()
+
+
+def _head(base: Base) -> nn.Linear:
+    """The base's head as a layer."""
     labels, features = base.head_weight.shape
     head = nn.Linear(features, labels)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(base.head_weight))
         head.bias.copy_(torch.from_numpy(base.head_bias))
-    return Scorer(encoder.network, head, encoder.num_windows).eval()
+    return head
 
 
 def config(lora: LoraShape) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from torch import nn
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters.checking import check_adapter
+from fedspeech.models.adapters.files import save_adapter
+from fedspeech.models.adapters.peft_layout import scorer
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.models.compute import computing_on
@@ -229,6 +231,37 @@ def test_activations_in_place_are_trained_through_unless_their_input_is_taken_un
         other = base_of(InPlace(kept), "mean", head)
         with pytest.raises(ValueError, match=message):
             adapter_of(other, (layer,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [(Separable, "mean_max"), (Separable, "mean"), (Vector, None)]
+)
+def test_peft_loads_the_files_onto_the_module_that_was_brought(kind, pooling, tmp_path):
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    network, base = made(kind, pooling)
+    settings = LoraSettings(rank=2, alpha=3, layers=("stem.0", "pointwise", "linear"))
+    shape = AdapterShape.of(base, "lora", LABELS, settings)
+    adapter, rng = shape.build(shape.frozen(base)), np.random.default_rng(9)
+    parameters = {
+        name: value + 0.3 * rng.standard_normal(value.shape, dtype=np.float32)
+        for name, value in adapter.initial(base.head_weight, base.head_bias).items()
+    }
+    save_adapter(
+        tmp_path, shape, parameters, base_sha256=base.sha256, vocabulary=base.vocabulary, rounds=1
+    )
+    heard = 0.1 * rng.standard_normal((4, base.heard_samples)).astype(np.float32)
+    inputs = base.encoder.inputs(heard).clone()
+    whole = adapter.merged(base, parameters)
+    expected = whole.logits(whole.encoder_output(heard))
+    with torch.no_grad():
+        module = scorer(base, copy.deepcopy(network))
+        before = module(inputs)
+        found = peft.PeftModel.from_pretrained(module, tmp_path)(inputs)
+    scale = float(expected.abs().max())
+    np.testing.assert_allclose(before, base.logits(base.encoder_output(heard)), atol=1e-5 * scale)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
+    assert not np.allclose(found, before, atol=1e-2)
 
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
