@@ -16,7 +16,14 @@ from fedspeech.evaluation.streaming import ListeningRules
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, sentence_base_path
-from simulations.artifacts import benchmarking, exporting, on_device_round, stream_evaluation
+from simulations.artifacts import (
+    benchmarking,
+    exporting,
+    listening,
+    on_device_round,
+    stream_evaluation,
+)
+from simulations.artifacts.listening import Detecting
 from simulations.artifacts.loaded_run import FinishedRun, card_of, held_out_clips, run_of
 from simulations.results.run_folder import RunFolder, read
 from simulations.run.runner import simulate
@@ -24,6 +31,8 @@ from tflite_export import publishing
 from tflite_export.converter import Converter
 
 FORMATS = ("float", "streaming", "personal", "adapter")
+
+AT_HALF = Detecting(rules=ListeningRules(), threshold=0.5, origin="asked for")
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +234,7 @@ def test_listening_prints_detections_with_times(run, tmp_path):
     sound = np.concatenate([gap, phone.corpus.waveforms(clips)], axis=1).reshape(-1)
     soundfile.write(tmp_path / "words.wav", sound, 16_000)
     file = run / "export" / "model_streaming.tflite"
-    heard = stream_evaluation.listen_to(file, tmp_path / "words.wav", 0.5, ListeningRules())
+    heard = listening.listen_to(file, tmp_path / "words.wav", AT_HALF)
     lines = str(heard).splitlines()
     assert "detections in 12.00 s" in lines[-1]
     times = [float(line.split()[0]) for line in lines[:-1]]
@@ -235,9 +244,7 @@ def test_listening_prints_detections_with_times(run, tmp_path):
     with pytest.raises(
         ExportRefused, match=r"whole clips; beside it lies .*model_streaming\.tflite"
     ):
-        stream_evaluation.listen_to(
-            run / "export" / "model_float.tflite", tmp_path / "words.wav", 0.5, ListeningRules()
-        )
+        listening.listen_to(run / "export" / "model_float.tflite", tmp_path / "words.wav", AT_HALF)
 
 
 @pytest.mark.export
@@ -245,8 +252,8 @@ def test_errors_are_counted_on_synthesized_sound_and_on_folders(run, tmp_path):
     file = run / "export" / "model_streaming.tflite"
 
     def evaluate(**options):
-        values = {"folder": None, "hours": None, "threshold": 0.5, "seed": 0}
-        values |= {"out": tmp_path / "det.svg", "rules": ListeningRules()} | options
+        values = {"folder": None, "hours": None, "seed": 0}
+        values |= {"out": tmp_path / "det.svg", "detecting": AT_HALF} | options
         return json.loads(json.dumps(stream_evaluation.evaluate(file, **values).record()))
 
     found = evaluate(hours=0.01)
@@ -255,6 +262,8 @@ def test_errors_are_counted_on_synthesized_sound_and_on_folders(run, tmp_path):
     assert point["keywords"] == 6
     low, high = point["false_accepts_interval"]
     assert low <= point["false_accepts_per_hour"] <= high
+    assert set(found["parts"]) <= {"speech", "near misses", "noise", "music"}
+    assert sum(part["false_accepts"] for part in found["parts"].values()) == point["false_accepts"]
     assert (tmp_path / "det.svg").read_text().startswith("<svg")
 
     noise = tmp_path / "quiet"
@@ -272,9 +281,9 @@ def test_what_cannot_be_listened_to_is_named(run, tmp_path):
     file = run / "export" / "model_streaming.tflite"
     (tmp_path / "torn.wav").write_bytes(b"RIFF")
     with pytest.raises(FedspeechError, match=r"torn\.wav cannot be listened to"):
-        stream_evaluation.listen_to(file, tmp_path / "torn.wav", 0.5, ListeningRules())
-    with pytest.raises(FedspeechError, match=r"cannot read .*absent\.wav"):
-        stream_evaluation.listen_to(file, tmp_path / "absent.wav", 0.5, ListeningRules())
+        listening.listen_to(file, tmp_path / "torn.wav", AT_HALF)
+    with pytest.raises(FedspeechError, match=r"absent\.wav cannot be listened to"):
+        listening.listen_to(file, tmp_path / "absent.wav", AT_HALF)
 
 
 @pytest.mark.export
