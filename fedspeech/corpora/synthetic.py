@@ -57,6 +57,9 @@ class SpeakerGroup:
       unknown_words: other words, of which each speaker says `num_unknown` in turn.
       num_unknown: clips of other words per speaker.
       num_silence: clips without speech per speaker.
+      near_misses: names in the lexicon of what almost is a target (`synthesis.near_misses.named`),
+        of which each speaker says `num_near_misses` in turn.
+      num_near_misses: clips of near misses per speaker.
       skew: standard deviation over speakers of the logarithm of the number of target clips; the
         mean number does not depend on it.
       min_clips: no speaker has fewer target clips.
@@ -80,6 +83,9 @@ class SpeakerGroup:
     devices: tuple[str, ...] = tuple(DEVICE_KINDS)
     grammar: Grammar | None = None
     num_sentences: WholeNumber = 0
+    # Left out of the text by which bases are cached: the speakers of a base say none.
+    near_misses: tuple[str, ...] = field(default=(), repr=False)
+    num_near_misses: WholeNumber = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         """Checks numbers and names."""
@@ -97,6 +103,8 @@ class SpeakerGroup:
             raise ValueError(f"devices must be among {tuple(DEVICE_KINDS)}, got {self.devices}")
         if self.num_unknown and not self.unknown_words:
             raise ValueError(f"num_unknown={self.num_unknown} needs unknown_words, got none")
+        if self.num_near_misses and not self.near_misses:
+            raise ValueError(f"num_near_misses={self.num_near_misses} needs near_misses, got none")
         if (self.grammar is None) != (self.num_sentences == 0):
             raise ValueError(
                 "a grammar and num_sentences belong together, got "
@@ -141,7 +149,7 @@ class SyntheticSpec:
         extra = dict(self.lexicon)
         for group in self.groups:
             named = (*group.grammar.people, *group.grammar.places) if group.grammar else ()
-            for word in (*group.words, *group.unknown_words, *named):
+            for word in (*group.words, *group.unknown_words, *group.near_misses, *named):
                 pronunciation(word, extra)
             leaked = set(self.held_out_words) & {*group.words, *group.unknown_words}
             if leaked and group.name not in ("validation", "held_out"):
@@ -228,7 +236,11 @@ class SyntheticCorpus:
             for index in range(group.num_speakers)
         }
         self._lexicon = dict(spec.lexicon)
-        words = {word for group in spec.groups for word in (*group.words, *group.unknown_words)}
+        words = {
+            word
+            for group in spec.groups
+            for word in (*group.words, *group.unknown_words, *group.near_misses)
+        }
         self._phones: dict[str, tuple[tuple[str, ...], ...]] = {
             word: (pronunciation(word, self._lexicon),) for word in words
         }
@@ -376,6 +388,8 @@ def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:
         *_in_turn(group.words, num_targets, rng),
         *_in_turn(group.unknown_words, group.num_unknown, rng),
         *([SILENCE] * group.num_silence),
+        # Last, so that whoever hears none says what they said before.
+        *_in_turn(group.near_misses, group.num_near_misses, rng),
     )
 
 

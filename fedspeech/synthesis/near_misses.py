@@ -14,16 +14,30 @@ training against it would teach a model to reject an accent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
-from fedspeech.synthesis.lexicon import CONSONANTS, VOWELS, parse_phones
+from fedspeech.seeds import stream
+from fedspeech.synthesis.lexicon import (
+    CONSONANTS,
+    PRONUNCIATIONS,
+    VOWELS,
+    parse_phones,
+    pronunciation,
+    speakable,
+)
 
 Phonemes = tuple[str, ...]
 
 FARTHEST = 2.0
 """Distance up to which another word is a near miss."""
+
+MARK = "~"
+"""In the name of a near miss, and in no word of a corpus."""
+
+NAMED_DRAWS = 96
 
 _CONFUSED = frozenset(
     frozenset(pair.split())
@@ -92,6 +106,27 @@ def draws(
         chosen = twice[rng.integers(len(twice))]
         if 1 <= distance(phones, chosen) <= FARTHEST:
             yield chosen
+
+
+def named(targets: Sequence[str], lexicon: Mapping[str, str]) -> dict[str, str]:
+    """Near misses of target words as words of a lexicon: name to ARPAbet string.
+
+    The same for everybody, whatever the run's seed. A target without a pronunciation has none, and
+    what is a near miss of one target but sounds like another is left out.
+    """
+    said = {word: pronunciation(word, lexicon) for word in speakable(targets, lexicon)}
+    found: dict[str, str] = {}
+    for target, phones in said.items():
+        rng = stream(0, "near misses", target)
+        drawn = dict.fromkeys(islice(draws(phones, PRONUNCIATIONS, rng), NAMED_DRAWS))
+        apart = [one for one in drawn if all(distance(one, other) >= 1 for other in said.values())]
+        found |= {f"{target}{MARK}{number:03d}": " ".join(one) for number, one in enumerate(apart)}
+    return found
+
+
+def is_near_miss(word: str) -> bool:
+    """Whether `named` gave a word its name."""
+    return MARK in word
 
 
 def _spoken(part: Phonemes, phones: Phonemes) -> bool:

@@ -10,15 +10,16 @@ A wake word is judged by false rejects at so many false accepts per hour, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.corpora.stream_scenes import keyword_free
+from fedspeech.corpora.negative_scenes import negative_scenes
 from fedspeech.evaluation.streaming import Keyword, ListeningCounts, ListeningRules
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
@@ -42,11 +43,21 @@ class HeardStreams:
 
     @classmethod
     def keyword_free(
-        cls, base: Base, adapter: Adapter, *, seconds: float, targets: Sequence[str], seed: int
+        cls,
+        base: Base,
+        adapter: Adapter,
+        *,
+        seconds: float,
+        targets: Sequence[str],
+        seed: int,
+        lexicon: Mapping[str, str] = MappingProxyType({}),
     ) -> HeardStreams:
-        """At least so much synthesized sound in which nobody says a target word."""
-        scenes = keyword_free(seconds, targets, seed)
-        sounds = [(adapter.encoder(base).listening(scene), None) for scene in scenes]
+        """At least so much synthesized sound in which nobody says a target word.
+
+        A `lexicon` has pronunciations that are not built in, of targets that have near misses.
+        """
+        scenes = negative_scenes(seconds, targets, seed, lexicon)
+        sounds = [(adapter.encoder(base).listening(scene.sound), None) for scene in scenes]
         return cls(base, adapter, _hop_ms(base), sounds)
 
     @classmethod

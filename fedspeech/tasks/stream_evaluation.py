@@ -30,12 +30,18 @@ from fedspeech.vectors import FloatVector
 class StreamSettings:
     """The rate at which false rejects are stated, and minutes of synthesized sound that hold it.
 
+    Attributes:
+      false_accepts_per_hour: the rate.
+      minutes: of sound without a target word.
+      lexicon: pronunciations that are not built in, of targets whose near misses are in that sound.
+
     Raises:
       ValueError: if the sound is too short for the rate: not one false accept may be in it.
     """
 
     false_accepts_per_hour: float
     minutes: float = 30.0
+    lexicon: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Checks that the rate can be told from none."""
@@ -152,7 +158,8 @@ class StreamEvaluation(KwsEvaluation):
             key="stream",
             title="In an endless stream",
             says="Each model has the lowest threshold that keeps to the rate on synthesized sound "
-            "without a target word: sentences, noise and rooms, by speakers of all accents.",
+            "without a target word: running speech and near misses by speakers of all accents, "
+            "noise, music, in rooms.",
             metrics=tuple(metrics),
         )
 
@@ -164,6 +171,7 @@ class StreamEvaluation(KwsEvaluation):
             seconds=60 * self.stream.minutes,
             targets=self.labels[:-NUM_NEGATIVE_LABELS],
             seed=self.scored.seed,
+            lexicon=dict(self.stream.lexicon),
         )
 
     def _false(self, vector: FloatVector) -> ListeningCounts:

@@ -59,6 +59,12 @@ class EmbeddedCorpus(_Synthetic):
     unknown_per_phone: WholeNumber = Field(
         default=4, description="Number of utterances of other words per federated phone."
     )
+    near_misses_per_phone: WholeNumber = Field(
+        default=0,
+        description="Number of utterances per federated phone that almost are a target word, by "
+        "phoneme distance. The phone keeps those at which the base would wake, as other words: "
+        "its user cancels what it does then, and so labels them.",
+    )
     silence_per_phone: WholeNumber = Field(
         default=1, description="Number of utterances without speech per federated phone."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.corpora.altered import AlteredCorpus
-from fedspeech.corpora.corpus import Corpus, Utterance
-from fedspeech.corpora.partition import Partition, utterances_of
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Corpus, Utterance
+from fedspeech.corpora.partition import Partition, Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.checking import check_adapter
+from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
 from fedspeech.models.compute import check_computable
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import IdentityDirectory
+from fedspeech.synthesis.near_misses import is_near_miss
 from fedspeech.tasks.evaluation import HeldOutPhone, Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
@@ -180,9 +182,8 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
     halves = task.public_clips(speakers.public, speakers.recorded, base.speakers, scenario.seed)
     training_negatives, guard_negatives = (embed(public_corpus, clips) for clips in halves)
     validation = embed(public_corpus, utterances_of(partition.validation))
-    federated = embed(corpus, utterances_of(partition.federated))
-    sizes = [len(phone.utterances) for phone in partition.federated]
     initial = adapter.initial(base.head_weight, base.head_bias)
+    federated, sizes = _federated(embed, corpus, partition.federated, initial)
     arrays = PopulationArrays(
         embeddings=federated.embeddings,
         labels=federated.labels,
@@ -225,6 +226,29 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         speech=parity_speech(base, public_corpus, partition.validation),
         sizing=sizing,
     )
+
+
+def _federated(
+    embed: Embedder, corpus: Corpus, phones: Sequence[Phone], initial: Mapping[str, Any]
+) -> tuple[LocalDataset, list[int]]:
+    """The examples of all federated phones, and how many each of them has.
+
+    Of near misses a phone keeps those that wake the base: at others it does nothing that its user
+    could cancel, so nothing would label them.
+    """
+    clips = utterances_of(phones)
+    examples = embed(corpus, clips)
+    near = np.array([is_near_miss(clip.word) for clip in clips], dtype=bool)
+    kept = np.ones(len(clips), dtype=bool)
+    if near.any():
+        targets = len(embed.base.vocabulary.labels) - NUM_NEGATIVE_LABELS
+        vector = embed.adapter.spec.flatten(initial)
+        rows = np.flatnonzero(near)
+        logits = score_clips(embed.adapter, vector[np.newaxis], examples.take(rows).embeddings)[0]
+        kept[rows] = logits.argmax(axis=1) < targets
+    ends = np.cumsum([len(phone.utterances) for phone in phones])
+    sizes = [int(part.sum()) for part in np.split(kept, ends[:-1])]
+    return (examples if kept.all() else examples.take(np.flatnonzero(kept))), sizes
 
 
 def _public_sizing(

@@ -46,6 +46,7 @@ from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import canonical
 from fedspeech.synthesis.lexicon import pronunciation, speakable
+from fedspeech.synthesis.near_misses import named
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.stream_evaluation import StreamSettings
@@ -214,7 +215,11 @@ def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
     return Kws(
         roles,
         false_accept_rate=settings.false_accept_rate,
-        stream=StreamSettings(stream, settings.stream_minutes) if stream else None,
+        stream=(
+            StreamSettings(stream, settings.stream_minutes, tuple(scenario.lexicon.items()))
+            if stream
+            else None
+        ),
     )
 
 
@@ -251,8 +256,10 @@ def embedded_spec(
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
     shipped, validation = public.groups
+    near = named(words, scenario.lexicon) if settings.near_misses_per_phone else {}
     return dataclasses.replace(
         public,
+        lexicon=(*public.lexicon, *near.items()),
         groups=(
             shipped,
             # As phones speak: on the pre-training accent, validation would always choose the base.
@@ -266,6 +273,8 @@ def embedded_spec(
                 unknown_words=known,
                 num_unknown=more * settings.unknown_per_phone,
                 num_silence=more * settings.silence_per_phone,
+                near_misses=tuple(near),
+                num_near_misses=more * settings.near_misses_per_phone,
                 skew=settings.quantity_skew,
                 min_clips=4 * more,
             ),

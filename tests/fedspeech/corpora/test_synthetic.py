@@ -178,3 +178,18 @@ def test_impossible_groups_are_refused(changes, rule):
 def test_clashing_groups_are_refused():
     with pytest.raises(ValueError, match="different names"):
         small(groups=(GROUP, GROUP))
+
+
+def test_near_misses_are_added_and_nothing_else_changes():
+    near = {"go~000": "K OW1", "go~001": "OW1"}
+    with_near = replace(GROUP, near_misses=tuple(near), num_near_misses=3)
+    before, after = small(), small(groups=(with_near,), lexicon=tuple(near.items()))
+    added = [u for u in after.utterances if u.word in near]
+    assert len(added) == 3 * GROUP.num_speakers
+    kept = [u for u in after.utterances if u.word not in near]
+    assert kept == list(before.utterances)
+    assert [after.fingerprint(u) for u in kept] == [before.fingerprint(u) for u in kept]
+    assert np.abs(after.waveforms(added[:2])).max() > 0.01
+    assert repr(with_near) == repr(GROUP), "bases are cached by this text, and hear none of them"
+    with pytest.raises(ValueError, match="num_near_misses=3 needs near_misses"):
+        replace(GROUP, num_near_misses=3)

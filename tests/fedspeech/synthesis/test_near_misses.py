@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from fedspeech.seeds import stream
 from fedspeech.synthesis.lexicon import CONSONANTS, PRONUNCIATIONS, VOWELS, parse_phones
 from fedspeech.synthesis.music import music
-from fedspeech.synthesis.near_misses import FARTHEST, distance, draws, edits, neighbors, parts
+from fedspeech.synthesis.near_misses import (
+    FARTHEST,
+    distance,
+    draws,
+    edits,
+    is_near_miss,
+    named,
+    neighbors,
+    parts,
+)
 
 ZERO = ("Z", "IH1", "R", "OW0")
 PHONES = st.lists(st.sampled_from(sorted(VOWELS | CONSONANTS)), max_size=6).map(tuple)
@@ -63,3 +72,15 @@ def test_music_is_loud_and_repeats_by_its_draws():
     assert np.isfinite(first).all()
     assert np.sqrt(np.mean(first**2)) == pytest.approx(0.1, rel=1e-3)
     assert not np.array_equal(first, other)
+
+
+def test_named_near_misses_are_near_one_target_and_far_from_all():
+    found = named(["zero", "hero", "fedora"], {"hero": "HH IH1 R OW0"})
+    said = {"zero": ZERO, "hero": ("HH", "IH1", "R", "OW0")}
+    assert {name.split("~")[0] for name in found} == set(said), "nobody can say fedora"
+    assert all(map(is_near_miss, found))
+    assert not is_near_miss("zero")
+    for name, spelled in found.items():
+        phones = parse_phones(name, spelled)
+        assert min(distance(phones, other) for other in said.values()) >= 1
+    assert found == named(["zero", "hero"], {"hero": "HH IH1 R OW0"})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedspeech.corpora.stream_scenes import keyword_free
+from fedspeech.corpora.negative_scenes import negative_scenes
 from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.evaluation.streaming import ListeningCounts, ListeningRules
 from fedspeech.models.adapters import make_adapter
@@ -37,8 +37,8 @@ def of_the_base(base, adapter):
 
 def test_an_untrained_adapter_errs_as_the_base_does(base, adapter, sound):
     expected = ListeningCounts.nothing()
-    for scene in keyword_free(SECONDS, base.vocabulary.targets, 3):
-        logits = base.logits(base.listening_output(scene)).numpy()
+    for scene in negative_scenes(SECONDS, base.vocabulary.targets, 3, {}):
+        logits = base.logits(base.listening_output(scene.sound)).numpy()
         expected += ListeningCounts.without_keywords(logits, ListeningRules(), 10.0)
     found = sound.counts(of_the_base(base, adapter))
     assert np.array_equal(found.false_accepts, expected.false_accepts)

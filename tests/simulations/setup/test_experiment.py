@@ -1,6 +1,7 @@
 """From scenario to experiment: nobody is in two groups, and the base alone sets the scales."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS
 from fedspeech.synthesis.voices import ACCENTS
+from fedspeech.training.dataset import LocalDataset
 from simulations.scenario.objects import adapter_settings
 from simulations.scenario.reading import read_scenario
 from simulations.setup import definition, experiment
@@ -248,3 +250,37 @@ def test_an_adapter_is_a_name_settings_of_factors_or_a_class(monkeypatch):
 
 class OwnHead(HeadAdapter):
     """Somebody's own."""
+
+
+def test_a_phone_keeps_the_near_misses_that_wake_the_base_and_all_its_other_clips():
+    words = ["yes", "yes~000", "yes~001", "lamp", "yes~002", "no"]
+    clips = [SimpleNamespace(word=word) for word in words]
+    phones = [SimpleNamespace(utterances=clips[:3]), SimpleNamespace(utterances=clips[3:])]
+    adapter = HeadAdapter(num_features=2, num_labels=4)
+    # The first feature says "yes", the second "unknown".
+    initial = {
+        "head_weight": np.array([[9, 0], [0, 0], [0, 9], [0, 0]], np.float32),
+        "head_bias": np.zeros(4, np.float32),
+    }
+    heard = np.array([[0, 1], [1, 0], [0, 1], [1, 0], [1, 0], [0, 1]], np.float32)
+    whole = LocalDataset(heard, np.arange(6))
+    base = SimpleNamespace(vocabulary=Vocabulary(("yes", "no")))
+    found, sizes = experiment._federated(Embedding(whole, base, adapter), None, phones, initial)
+    assert found.labels.tolist() == [0, 1, 3, 4, 5], "yes~001 woke nobody, so nobody canceled it"
+    assert sizes == [2, 3]
+    plain = [SimpleNamespace(utterances=[clip for clip in clips if "~" not in clip.word])]
+    few = LocalDataset(heard[:3], np.arange(3))
+    found, sizes = experiment._federated(Embedding(few, base, adapter), None, plain, initial)
+    assert found is few, "without near misses the very arrays of before"
+    assert sizes == [3]
+
+
+class Embedding:
+    """Knows what every clip sounds like."""
+
+    def __init__(self, examples, base, adapter):
+        self.examples, self.base, self.adapter = examples, base, adapter
+
+    def __call__(self, corpus, clips):
+        assert len(clips) == len(self.examples)
+        return self.examples
