@@ -43,6 +43,7 @@ PUBLIC: Mapping[str, str] = {
     "EmbeddedCorpus": "simulations.scenario.corpora:EmbeddedCorpus",
     "Experiment": "simulations.setup.definition:Experiment",
     "ExportRefused": "fedspeech.errors:ExportRefused",
+    "Factorization": "fedspeech.privacy.factorization:Factorization",
     "FedOpt": "fedspeech.aggregation.optimizers:FedOpt",
     "FedspeechError": "fedspeech.errors:FedspeechError",
     "Kws": "fedspeech.tasks.kws:Kws",

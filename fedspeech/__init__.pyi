@@ -17,6 +17,7 @@ from fedspeech.models.adapters.adapter import Adapter as Adapter
 from fedspeech.models.adapters.checking import check_adapter as check_adapter
 from fedspeech.models.base import Base as Base
 from fedspeech.models.lora_settings import LoraSettings as LoraSettings
+from fedspeech.privacy.factorization import Factorization as Factorization
 from fedspeech.privacy.plan import PrivacyPlan as PrivacyPlan
 from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
@@ -87,6 +88,7 @@ __all__ = [
     "EmbeddedCorpus",
     "Experiment",
     "ExportRefused",
+    "Factorization",
     "FedOpt",
     "FedspeechError",
     "Kws",

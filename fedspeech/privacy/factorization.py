@@ -43,7 +43,14 @@ MAX_BANDS = 4096  # rows of noise that the server keeps, less one
 
 @dataclass(frozen=True, kw_only=True)
 class Factorization:
-    """How the noise of rounds is correlated.
+    """How the noise of rounds is correlated: the setting of `mechanism="matrix_factorization"`.
+
+        >>> import fedspeech as fs
+        >>> fs.Factorization(min_separation=4, bands=4).gain(40) > 1
+        True
+
+    In an experiment: `plan={"mechanism": "matrix_factorization", "matrix_factorization":
+    fs.Factorization(min_separation=4, bands=4)}`.
 
     Attributes:
       min_separation: rounds from one participation of a phone to its next, at least; 1: it may join
