@@ -36,6 +36,23 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode())
 
 
+def read_at_most(path: Path, most: int) -> bytes:
+    """Reads a file that somebody else made; one that is larger is refused unread.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: naming the file and both sizes.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"{path} may have at most {most} bytes, got {size}")
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew meanwhile, or is a device whose size is stated as 0
+        raise ValueError(f"{path} may have at most {most} bytes, got more")
+    return content
+
+
 def remove_made(files: Iterable[Path], folders: Iterable[Path]) -> None:
     """Removes what a program made itself: files by name, then folders that hold nothing else.
 

@@ -33,10 +33,11 @@ from torch import Tensor, nn
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Labels, Utterance, Vocabulary, labels_from
 from fedspeech.corpora.left_context import with_left_context
-from fedspeech.files import write_whole
+from fedspeech.files import read_at_most, write_whole
 from fedspeech.models.asr import window_logits
 from fedspeech.models.built_in import BuiltInEncoder, check_array, check_finite
 from fedspeech.models.encoder import Encoder
+from fedspeech.models.exported.archive import MAX_BYTES as ENCODER_BYTES
 from fedspeech.models.exported.encoder import (
     ENCODER_FILES,
     Declared,
@@ -49,6 +50,7 @@ from fedspeech.models.kws import pooled_logits
 from fedspeech.models.pooling import Pooling
 
 FORMAT = 2
+MAX_BYTES = 2 * ENCODER_BYTES  # an encoder, its head and what describes them
 _METADATA_KEY = "fedspeech_base"
 
 Provenance = Mapping[str, str | int | float]
@@ -267,11 +269,15 @@ class Base:
           FileNotFoundError: if there is nothing.
         """
         if path.is_dir():
-            base = cls.of_parts(read_folder(path))
+            parts = read_folder(path)
+            try:
+                base = cls.of_parts(parts)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
             _check_hash(path, base.sha256, sha256)
             return base
         try:
-            data = path.read_bytes()
+            data = read_at_most(path, MAX_BYTES)
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no base at {path}") from None
         if path.suffix in ENCODER_FILES:

@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import require
+from fedspeech.files import read_at_most
 from fedspeech.limits import Count, WholeNumber, check_limits
 from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Activation, clip_by_clip
+from fedspeech.models.exported.archive import MAX_BYTES
 from fedspeech.models.exported.mel import SpeechEmbeddingMel
 from fedspeech.models.exported.probing import Findings, probe
 from fedspeech.models.exported.program import TorchNetwork
@@ -83,7 +85,11 @@ class Declared:
     def __post_init__(self) -> None:
         """Checks the values against each other."""
         check_limits(self)
-        require(self.rate_hz == RATE_HZ, f"rate_hz must be {RATE_HZ}", rate_hz=self.rate_hz)
+        require(
+            self.rate_hz == RATE_HZ,
+            f"rate_hz must be {RATE_HZ}; a network of another rate resamples in its first layer",
+            rate_hz=self.rate_hz,
+        )
         require(
             self.context_samples <= 2 * RATE_HZ,
             f"context_samples must be at most {2 * RATE_HZ}",
@@ -262,7 +268,7 @@ def waveform_encoder(path: Path, *, sentences: bool = False) -> ForeignEncoder:
         raise ValueError(f"the file of an encoder is named *.pt2 or *.tflite, got {path}")
     kind = ENCODER_FILES[path.suffix]
     try:
-        content = path.read_bytes()
+        content = read_at_most(path, MAX_BYTES)
         network = TorchNetwork(content) if kind == "pt2" else TfliteNetwork(content)
         samples = network.input_shape[-1]
         if samples is None or samples < MIN_CLIP_SAMPLES:

@@ -31,7 +31,8 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.corpora.corpus import Alphabet, Labels, Vocabulary
-from fedspeech.files import remove_made
+from fedspeech.files import read_at_most, remove_made
+from fedspeech.models.exported.archive import MAX_BYTES
 from fedspeech.models.exported.encoder import Declared, ForeignEncoder
 from fedspeech.models.pooling import Pooling
 
@@ -78,7 +79,7 @@ def read_folder(folder: Path) -> Parts:
                     optional=("words", "alphabet", "pooling", "provenance"))  # fmt: skip
         encoder = _read_encoder(folder, values["encoder"])
         head_file = folder / HEAD
-        head = _read_head(head_file.read_bytes()) if head_file.exists() else {}
+        head = _read_head(read_at_most(head_file, MAX_BYTES)) if head_file.exists() else {}
         return assembled(
             encoder=encoder,
             vocabulary=_labels(values),
@@ -232,7 +233,7 @@ def _read_encoder(folder: Path, values: Any) -> ForeignEncoder:
     if name not in FILES:
         raise ValueError(f"encoder.file must be one of {', '.join(FILES)}, got {name!r}")
     try:
-        content = (folder / name).read_bytes()
+        content = read_at_most(folder / name, MAX_BYTES)
     except FileNotFoundError:
         raise ValueError(f"encoder.file names {name}, which is not in the folder") from None
     try:
