@@ -125,9 +125,13 @@ class RunProgress:
             self.say(f"  {self._stage}: {part}{' ' * bool(part)}{done:,} of {total:,}")
             self._next_percent = 100 * done // total + 25
 
-    def file(self, name: str, done: int, total: int) -> None:
-        """Shows which file is made next, and how many are."""
-        if not self._moved(completed=done, total=total, note=name):
+    def file(self, name: str, done: int, total: int, at_work: str) -> None:
+        """Shows which file is made, how many are, and which check is at work on it."""
+        if self._moved(completed=done, total=total, note=f"{name}: {at_work}"):
+            return
+        # A line for each file is enough of a log.
+        if self._part != (name, total):
+            self._part = (name, total)
             self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
 
     def round(self, row: RoundRow, total: int) -> None:

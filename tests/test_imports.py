@@ -47,6 +47,7 @@ SIBLINGS = {
 # What runs in the process that holds TensorFlow, and in no other.
 CONVERSION = (
     "convert", "guards", "keyword_graphs", "layers", "micro.graphs", "personal", "sentence_graphs",
+    "stream",
 )  # fmt: skip
 
 FENCES = {

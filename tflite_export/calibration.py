@@ -33,6 +33,9 @@ from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.evidence import log_mel
 
 CALIBRATION_CLIPS = 400
+CLIPS_WITHIN = 0.95
+"""Share of calibration clips that have no value above a layer's range, or none below it."""
+
 LEAST_OWN_CLIPS = 100
 COMMITTED_FILE = Path(__file__).with_name("calibration_clips.json")
 
@@ -213,20 +216,31 @@ def _committed(base: Base, corpus: Corpus) -> list[Utterance]:
     return chosen
 
 
-def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
-    """Layer of a merged network to smallest and largest value on waveforms (n, heard_samples)."""
+def observe(
+    network: Network, waveforms: NDArray[np.float32], within: float = CLIPS_WITHIN
+) -> dict[str, tuple[float, float]]:
+    """Layer of a merged network to its range on waveforms (n, heard_samples).
+
+    At either end, a share `within` of the clips has no value outside it. The largest value of all
+    depends on a single clip, and so on which clips are drawn; its range is too wide for the others,
+    whose rounding it coarsens.
+    """
     features = (log_mel(network.frontend, waveforms) - network.feature_mean) / network.feature_std
-    return observe_features(network, torch.from_numpy(features))
+    return observe_features(network, torch.from_numpy(features), within)
 
 
-def observe_features(network: Network, features: Tensor) -> dict[str, tuple[float, float]]:
-    """The same from standardized features, shape (n, frames, m)."""
+def observe_features(
+    network: Network, features: Tensor, within: float = 1.0
+) -> dict[str, tuple[float, float]]:
+    """The same from standardized features, shape (n, frames, m); 1: every value of every clip."""
     seen: dict[str, tuple[float, float]] = {}
 
     def note(name: str, x: Tensor) -> Tensor:
+        clips = x.flatten(1).numpy()
+        low = float(np.quantile(clips.min(axis=1), 1 - within))
+        high = float(np.quantile(clips.max(axis=1), within))
         # Zero lies in every range: padding and ReLU produce it, and int8 must hold it exactly.
-        low, high = seen.get(name, (0.0, 0.0))
-        seen[name] = (min(low, float(x.min())), max(high, float(x.max())))
+        seen[name] = (min(low, 0.0), max(high, 0.0))
         return x
 
     def convolve(name: str, conv: FoldedConv, x: Tensor) -> Tensor:

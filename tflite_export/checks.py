@@ -16,6 +16,10 @@ _LOGITS = (
 )  # fmt: skip
 
 
+class AtWork(str):
+    """What is measured next, in words; stands before its checks, for whoever waits for them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """What was measured on a file and what was allowed.

@@ -91,9 +91,10 @@ def convert(graph: Layers, precision: Precision) -> bytes:
         converter.experimental_enable_resource_variables = True
         if precision != "float":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # Else every variable holds floats, of which each call makes integers and back.
+        streams = isinstance(graph, StreamingGraph) and precision == "int8"
+        converter._experimental_variable_quantization = graph.integer_stream or streams
         if graph.integer_stream:
-            # Else every variable holds floats, of which each call makes integers and back.
-            converter._experimental_variable_quantization = True
             converter.inference_input_type = tf.int8
         if precision == "fp16":
             converter.target_spec.supported_types = [tf.float16]

@@ -100,9 +100,19 @@ class Evidence:
         return np.concatenate([quiet.ravel(), noisy.ravel(), self.speech[:rows].ravel()])
 
     @cached_property
+    def listening_embeddings(self) -> FloatArray:
+        """Torch's embeddings at every hop of `listening`, shape (hops, *e)."""
+        return listening_embeddings(self.trained, self.listening)
+
+    @cached_property
     def listening_logits(self) -> FloatArray:
         """Torch's logits at every hop of `listening`, shape (hops, c)."""
-        return listening_logits(self.trained, self.listening)
+        return scored(self.trained, self.listening_embeddings)
+
+    @cached_property
+    def held_out_log_mel(self) -> FloatArray:
+        """Log-mel of the held-out clips by torch, shape (n, frames, mels)."""
+        return log_mel(self.trained.base.built_in.frontend, self.held_out.waveforms)
 
     @cached_property
     def held_out_logits(self) -> FloatArray:
@@ -123,20 +133,24 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
     starts = range(0, len(waveforms), _BLOCK)
     encoder = trained.adapter.encoder(trained.base)
     frames = (encoder(waveforms[start : start + _BLOCK]) for start in starts)
-    return np.concatenate([_score(trained, output) for output in frames])
+    return np.concatenate([scored(trained, embedded(trained, output)) for output in frames])
 
 
-def listening_logits(trained: Trained, samples: FloatArray) -> FloatArray:
-    """Logits (hops, c) in torch at every hop of samples (n,), before which is digital silence."""
-    return _score(trained, trained.adapter.encoder(trained.base).listening(samples))
+def listening_embeddings(trained: Trained, samples: FloatArray) -> FloatArray:
+    """Torch's embeddings (hops, *e) at every hop of samples (n,), digital silence before them."""
+    return embedded(trained, trained.adapter.encoder(trained.base).listening(samples))
 
 
-def _score(trained: Trained, frames: torch.Tensor) -> FloatArray:
-    adapter = trained.adapter
-    vector = adapter.spec.flatten(trained.parameters)[np.newaxis]
-    logits: FloatArray = score_clips(
-        adapter, vector, adapter.embed_frames(trained.base, frames).numpy()
-    )[0]
+def embedded(trained: Trained, frames: torch.Tensor) -> FloatArray:
+    """Embeddings (n, *e) in torch of encoder frames (n, w, f)."""
+    embeddings: FloatArray = trained.adapter.embed_frames(trained.base, frames).numpy()
+    return embeddings
+
+
+def scored(trained: Trained, embeddings: FloatArray) -> FloatArray:
+    """Logits (n, c) in torch of embeddings (n, *e)."""
+    vector = trained.adapter.spec.flatten(trained.parameters)[np.newaxis]
+    logits: FloatArray = score_clips(trained.adapter, vector, embeddings)[0]
     return logits
 
 

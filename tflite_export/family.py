@@ -23,7 +23,7 @@ from fedspeech.extras import lacking
 from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import Calibration
 from tflite_export.card import Card, TaskOnCard
-from tflite_export.checks import Check
+from tflite_export.checks import AtWork, Check
 from tflite_export.converter import Converter, convert_with_card
 from tflite_export.evidence import HeldOut
 from tflite_export.interchange.onnx_file import OnnxModel
@@ -123,8 +123,8 @@ class Family(ABC):
         """What the card of a full-integer file says of its calibration; None for other kinds."""
 
     @abstractmethod
-    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
-        """Everything that a model of a kind must pass.
+    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check | AtWork]:
+        """Everything that a model of a kind must pass; before what takes long, what it is.
 
         Raises:
           ExportRefused: if there is no such kind, or a check fails; names it and its figure.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
 from tflite_export.arrays import FloatArray
-from tflite_export.checks import Check, at_least, at_most
-from tflite_export.evidence import Evidence, HeldOut, log_mel
+from tflite_export.checks import AtWork, Check, at_least, at_most
+from tflite_export.evidence import Evidence
 from tflite_export.flatbuffer import card_bytes, float_weights
 from tflite_export.interchange import keyword_files
 from tflite_export.interpreter import TfliteModel
@@ -36,7 +36,7 @@ REFERENCE_CLIPS = 300
 STREAM_LIMIT = 1e-5
 
 
-def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:
     """The checks of one kind of model file.
 
     Raises:
@@ -52,6 +52,7 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         )  # fmt: skip
     match kind:
         case "float":
+            yield AtWork("every logit of the probes")
             yield from _logits(model, "waveform", evidence.probes, evidence)
             yield from _logits(model, "log_mel", evidence.log_mel, evidence)
         case "classifier" | "log-mel":
@@ -63,6 +64,7 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         case "fp16" | "dynamic" | "int8" | "cc":
             yield from _predictions(kind, model, evidence)
         case "streaming":
+            yield AtWork("every logit of the probes, hop by hop")
             yield from _logits(model, "hop", evidence.probes, evidence)
             yield from _stream_checks(kind, model, evidence)
         case "streaming-int8":
@@ -100,23 +102,30 @@ def _logits(
     return require_logits(signature, evidence.logits, found, speech=len(evidence.speech))
 
 
-def _inputs(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, FloatArray]:
-    """Signature to held-out clips as it takes them."""
+def _inputs(
+    kind: str, evidence: Evidence, places: NDArray[np.int64] | None
+) -> dict[str, FloatArray]:
+    """Signature to held-out clips as it takes them: those at `places`, or every one."""
+    held_out = evidence.held_out
+    rows = np.arange(len(held_out.labels)) if places is None else places
+    waveforms = held_out.waveforms if places is None else held_out.waveforms[places]
     if kind == "streaming-int8":
-        return {"hop": held_out.waveforms}
+        return {"hop": waveforms}
     # By torch's front end, so that an error of the file's own front end shows in one signature.
-    features = {"log_mel": log_mel(evidence.trained.base.built_in.frontend, held_out.waveforms)}
+    features = {"log_mel": evidence.held_out_log_mel[rows]}
     # Firmware brings its own front end.
-    return features if kind == "cc" else {"waveform": held_out.waveforms, **features}
+    return features if kind == "cc" else {"waveform": waveforms, **features}
 
 
-def _reference_kernels(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+def _reference_kernels(
+    kind: str, model: TfliteModel, evidence: Evidence
+) -> Iterator[Check | AtWork]:
     """Predictions of a full-integer file by kernels that round differently, on some clips."""
     # The reference kernels are slow; clips evenly spread over the list keep every user in it.
     reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
     few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
     yield from _predictions(kind, reference, evidence, few, "reference kernels, ")
-    for signature, inputs in _inputs(kind, evidence, evidence.held_out.rows(few)).items():
+    for signature, inputs in _inputs(kind, evidence, few).items():
         one, other = (_scored(each, signature, inputs, evidence) for each in (model, reference))
         yield at_most(
             f"{signature}, largest difference of a logit between two sets of kernels",
@@ -140,12 +149,13 @@ def _predictions(
     evidence: Evidence,
     places: NDArray[np.int64] | None = None,
     which: str = "",
-) -> Iterator[Check]:
+) -> Iterator[Check | AtWork]:
     """Held-out clips in a file with fewer bits: predictions, and distance of logits from torch."""
     held_out, expected = evidence.held_out, evidence.held_out_logits
     if places is not None:
         held_out, expected = held_out.rows(places), expected[places]
-    for signature, inputs in _inputs(kind, evidence, held_out).items():
+    for signature, inputs in _inputs(kind, evidence, places).items():
+        yield AtWork(f"{which}{signature} on {len(inputs):,} held-out clips")
         found = _scored(model, signature, inputs, evidence)
         yield from require_answers(
             f"{which}{signature}", expected, found, held_out,
@@ -157,8 +167,9 @@ def _predictions(
         )  # fmt: skip
 
 
-def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:
     """Minutes without a reset against torch, frames against whole clips, and the reset itself."""
+    yield AtWork("minutes of hops without a reset")
     model.call("reset")
     spec, expected = evidence.trained.base.built_in.frontend, evidence.listening_logits
     found = _every_hop(model, spec, evidence.listening)
@@ -168,6 +179,7 @@ def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
     if kind == "streaming":
         difference = np.abs(found.astype(np.float64) - expected).max()
         yield at_most("listening, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
+    yield AtWork("frame by frame against the whole clip")
     frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in evidence.log_mel])
     whole = model.run_each("log_mel", evidence.log_mel)
     yield at_most(

@@ -13,7 +13,7 @@ from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName, Ranges
 from tflite_export.calibration import Calibration, observe
 from tflite_export.card import Card, TaskOnCard
-from tflite_export.checks import Check
+from tflite_export.checks import AtWork, Check
 from tflite_export.converter import Converter, carrying, convert_with_card
 from tflite_export.evidence import Evidence, repeated
 from tflite_export.family import DEFAULT_BATCH_CLIPS, Family, Material
@@ -179,7 +179,7 @@ class KeywordFamily(Family):
                     batch_clips=self._batch_clips,
                 )
 
-    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
+    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check | AtWork]:
         """See `family.Family.checks`."""
         return keyword_checks(kind, model, self.evidence)
 

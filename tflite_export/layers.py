@@ -113,6 +113,10 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             note=self.note,
         )
 
+    def activated(self, frames: Tensor) -> Tensor:
+        """Encoder frames after their activation, with the range of a full-integer file."""
+        return self.note("output", tf.nn.relu(frames))
+
     def of_clip(self, frames: Tensor) -> Tensor:
         """Leaves out the encoder frames of the left context, of (1, w, 1, f).
 

@@ -84,6 +84,24 @@ class PersonalModel:
         """What the phone caches of clips (n, samples): (n, *embedding_shape)."""
         return self._model.run_each("embed", waveforms)
 
+    def hop(self, samples: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Takes the next hop (1, hop): `logits` (1, c), `embedding` (1, *embedding_shape)."""
+        return self._model.run("hop", samples=samples)
+
+    def embed_hop(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Takes the next hop (1, hop); returns its embedding (1, *embedding_shape)."""
+        return self._model.run("embed_hop", samples=samples)["embedding"]
+
+    def score_with(
+        self, embedding: NDArray[np.float32], adapter: FloatVector
+    ) -> NDArray[np.float32]:
+        """Scores an embedding (1, *embedding_shape) by an adapter that it does not keep: (1, c)."""
+        return self._model.run("score_with", embedding=embedding, adapter=adapter)["logits"]
+
+    def reset(self) -> None:
+        """Puts digital silence before the next hop; the adapter stays."""
+        self._model.call("reset")
+
     def save(self) -> FloatVector:
         """The adapter it holds, shape (d,)."""
         adapter: FloatVector = self._model.call("save")["adapter"]

@@ -19,6 +19,7 @@ from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, hash_words
 from tflite_export import guards
 from tflite_export.arrays import EMBEDDING_LIMIT, VALUE_LIMIT, AdapterShape, Network
 from tflite_export.layers import CALL, Layers, Tensor, trace, vector
+from tflite_export.stream import Stream
 
 _INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
 
@@ -99,6 +100,13 @@ class PersonalGraph(TrainingGraph):
     * `infer`: waveform (1, samples) to logits (1, c), by the adapter in the variables.
     * `infer_with`: the same by an adapter (d,) that is handed in; nothing is remembered.
     * `embed`: waveform to embedding (1, *e), what the phone caches; no parameter touches it.
+    * `hop`: the next samples (1, hop) to logits (1, c) of the clip that ends with them, by the
+      adapter in the variables, and to their embedding.
+    * `embed_hop`: the same samples to the embedding alone. Either call moves the stream on, so a
+      hop is handed to one of them.
+    * `score_with`: embedding (1, *e) and an adapter (d,) that is handed in to logits; several
+      adapters are compared on one hop so, and on embeddings whose sound is gone.
+    * `reset`: puts lasting digital silence before the next sample; the adapter stays.
     * `train`: one step of SGD with momentum on n cached clips; gives the loss before the step.
     * `train_dp`: the same with every clip's gradient clipped and noise, made by the caller, added.
     * `save`: gives the adapter (d,) and its checksum.
@@ -115,10 +123,13 @@ class PersonalGraph(TrainingGraph):
         self._batch_clips = batch_clips
         # Where FedProx pulls to: the adapter that was restored last.
         self._start = tf.Variable(self._spec.flatten(network.parameters), name="start")
+        # Some adapters stand before the activation of what is remembered.
+        self.stream = Stream(self, activated=False)
 
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
         waveform, _ = self.clip_specs()
+        samples = vector("samples", 1, self.network.frontend.hop_samples)
         size, clips = self._spec.size, self._batch_clips
         step = (
             vector("embeddings", clips, *self.network.adapter.embedding_shape),
@@ -133,6 +144,14 @@ class PersonalGraph(TrainingGraph):
             "infer": trace(self._infer, waveform),
             "infer_with": trace(self._infer_with, waveform, vector("adapter", size)),
             "embed": trace(self._embed, waveform),
+            "hop": trace(self._hop, samples),
+            "embed_hop": trace(self._embed_hop, samples),
+            "score_with": trace(
+                self._score_with,
+                vector("embedding", 1, *self.network.adapter.embedding_shape),
+                vector("adapter", size),
+            ),
+            "reset": trace(self.stream.reset, CALL),
             "train": trace(self._train, *step),
             "train_dp": trace(self._train_dp, *step, *private),
             **self.save_and_restore(),
@@ -142,17 +161,31 @@ class PersonalGraph(TrainingGraph):
         return self._infer_with(waveform, self._adapter.read_value())
 
     def _infer_with(self, waveform: Tensor, adapter: Tensor) -> dict[str, Tensor]:
-        embedding, parameters = self._embed(waveform)["embedding"], self._named(adapter)
+        return self._score_with(self._embed(waveform)["embedding"], adapter)
+
+    def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
+        return {"embedding": self._cached(self.of_clip(self.encoder(self.log_mel(waveform))))}
+
+    def _hop(self, samples: Tensor) -> dict[str, Tensor]:
+        # Whoever is told that a word was wrong has what to learn it from.
+        found = self._embed_hop(samples)
+        return found | self._score_with(found["embedding"], self._adapter.read_value())
+
+    def _embed_hop(self, samples: Tensor) -> dict[str, Tensor]:
+        return {"embedding": self._cached(self.stream.hop(samples))}
+
+    def _score_with(self, embedding: Tensor, adapter: Tensor) -> dict[str, Tensor]:
+        parameters = self._named(adapter)
         features, _ = forward(self.network.adapter, parameters, embedding)
         return {"logits": logits(parameters, features)}
 
-    def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
-        frames = self.of_clip(self.encoder(self.log_mel(waveform)))[:, :, 0]
+    def _cached(self, frames: Tensor) -> Tensor:
+        """The embedding (1, *e) of a clip's encoder frames (1, w, 1, f) before the activation."""
         # The affine stands before activation and mean, so the frames themselves are cached; every
         # other adapter needs no more than the mean of the activated ones.
         if self.network.adapter.name == "affine":
-            return {"embedding": frames}
-        return {"embedding": tf.reduce_mean(tf.nn.relu(frames), axis=1)}
+            return frames[:, :, 0]
+        return tf.reduce_mean(tf.nn.relu(frames[:, :, 0]), axis=1)
 
     def _train(
         self,

@@ -17,8 +17,8 @@ from fedspeech.training.local import make_optimizer
 from fedspeech.training.objectives import objective_of
 from fedspeech.training.settings import LocalTraining
 from tflite_export.arrays import FloatArray
-from tflite_export.checks import Check, at_most
-from tflite_export.evidence import Evidence, HeldOut, reference_logits
+from tflite_export.checks import AtWork, Check, at_least, at_most
+from tflite_export.evidence import Evidence, HeldOut, reference_logits, scored
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_logits
@@ -45,13 +45,15 @@ gradient whose sums, of some hundred terms with errors of either sign, are off b
 """
 
 PRIVATE_LIMIT = 1e-6
+LEAST_LISTENING = 0.999
 _TRAINING_CLIPS = 32
 
 
-def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:
     """Inference, embeddings, training against torch, and what save, restore and swap leave."""
     trained, personal, speech = evidence.trained, PersonalModel(model), len(evidence.speech)
     start = trained.adapter.spec.flatten(trained.parameters)
+    yield AtWork("every logit of the probes, by the file's adapter and by one handed in")
     own, handed_in = personal.infer(evidence.probes), personal.infer_with(evidence.probes, start)
     yield from require_logits("infer", evidence.logits, own, speech=speech)
     yield from require_logits("infer_with", evidence.logits, handed_in, speech=speech)
@@ -67,6 +69,7 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     expected = trained.adapter.embed(trained.base.encoder_output(few.waveforms)).numpy()
     difference = np.abs(clips.embeddings - expected).max()
     yield at_most("embeddings, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
+    yield AtWork("training steps beside torch's")
     training = LocalTraining(
         batch_size=personal.batch_clips,
         max_examples=max(len(clips), personal.batch_clips),
@@ -75,9 +78,13 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     )
     yield device_steps(TfliteModel(model.content), trained, clips, training)
     yield _private_step(personal, trained, clips)
+    yield AtWork("calls in random order, beside torch's")
     # A fresh file, for the steps before have moved this one.
     fresh, twin = TfliteModel(model.content), PersonalTwin(trained)
-    yield personal_run(fresh, twin, trained, clips.embeddings, personal.batch_clips)
+    sound = evidence.speech[0]
+    yield personal_run(fresh, twin, trained, clips.embeddings, sound, personal.batch_clips)
+    yield AtWork("minutes of hops by adapters that change")
+    yield from _listens(model.content, evidence, training)
     yield from _swapped_adapters(personal, trained, few)
     changed = float((personal.embed(few.waveforms) != clips.embeddings).sum())
     yield at_most("embed after training, values changed", changed, 0, over)
@@ -160,6 +167,73 @@ def _swapped_adapters(personal: PersonalModel, trained: Trained, few: HeldOut) -
     yield at_most("infer_with another adapter, adapters changed", not kept, 0, "one adapter")
 
 
+def _listens(content: bytes, evidence: Evidence, training: LocalTraining) -> Iterator[Check]:
+    """Minutes of hops without a reset, by adapters that change on the way; then the reset."""
+    trained, personal = evidence.trained, PersonalModel(TfliteModel(content))
+    spec, hop = trained.adapter.spec, trained.base.encoder.hop_samples
+    samples = evidence.listening
+    hops = samples[: len(samples) // hop * hop].reshape(-1, 1, hop)
+    quarters = np.array_split(np.arange(len(hops)), 4)
+    logits, embeddings, expected = [], [], []
+    for number, quarter in enumerate(quarters):
+        if number in (1, 3):
+            # On what the stream itself gave, as a phone does: no clip is heard for it again.
+            _learn(personal, np.concatenate(embeddings), training)
+        elif number == 2:
+            moved = spec.flatten(trained.parameters) * np.float32(0.9)
+            personal.restore(moved, hash_words(trained.base.sha256))
+        adapter = personal.save()
+        by_torch = replace(trained, parameters=spec.unflatten(adapter))
+        expected.append(scored(by_torch, evidence.listening_embeddings[quarter]))
+        for place in quarter:
+            found = _hop(personal, hops[place], adapter, alone=place % 7 == 0)
+            logits.append(found["logits"])
+            embeddings.append(found["embedding"])
+    by_file, by_torch_alone = np.concatenate(logits), np.concatenate(expected)
+    over = f"{len(hops)} hops without a reset, in which the adapter was trained, restored, trained"
+    agreement = (by_file.argmax(axis=1) == by_torch_alone.argmax(axis=1)).mean()
+    yield at_least("listening, same answer", agreement, LEAST_LISTENING, over)
+    difference = np.abs(by_file.astype(np.float64) - by_torch_alone).max()
+    yield at_most("listening, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
+    difference = np.abs(np.concatenate(embeddings) - evidence.listening_embeddings).max()
+    yield at_most(
+        "listening, largest difference of embeddings", difference, MAX_LOGIT_DIFFERENCE, over
+    )
+    yield _reset_alone(personal, hops[: len(hops) // 20], trained)
+
+
+def _hop(
+    personal: PersonalModel, samples: FloatArray, adapter: FloatArray, *, alone: bool
+) -> dict[str, FloatArray]:
+    """Logits and embedding of one hop: together, or the embedding alone and then its logits."""
+    if not alone:
+        return personal.hop(samples)
+    embedding = personal.embed_hop(samples)
+    return {"embedding": embedding, "logits": personal.score_with(embedding, adapter)}
+
+
+def _learn(personal: PersonalModel, embeddings: FloatArray, training: LocalTraining) -> None:
+    """Some steps on embeddings (n, *e), evenly drawn from all."""
+    drawn = embeddings[np.linspace(0, len(embeddings) - 1, personal.batch_clips).astype(np.int64)]
+    clips = LocalDataset(drawn, np.arange(len(drawn), dtype=np.int64) % 2)
+    for _ in range(5):
+        personal.train(clips, training)
+
+
+def _reset_alone(personal: PersonalModel, hops: FloatArray, trained: Trained) -> Check:
+    """A reset in the middle of speech, against a fresh file with the same adapter."""
+    adapter, fresh = personal.save(), PersonalModel(TfliteModel(personal.content))
+    fresh.restore(adapter, hash_words(trained.base.sha256))
+    for file in (personal, fresh):
+        file.reset()
+    ways = [np.concatenate([file.hop(hop)["logits"] for hop in hops]) for file in (personal, fresh)]
+    changed = (ways[0] != ways[1]).sum() + (personal.save() != adapter).sum()
+    return at_most(
+        "reset, outputs and values of the adapter changed", float(changed), 0,
+        f"{len(hops)} hops, in the middle of speech and in a file that heard nothing",
+    )  # fmt: skip
+
+
 def _private_step(personal: PersonalModel, trained: Trained, clips: LocalDataset) -> Check:
     """One step of DP-SGD against a loop over clips with torch's own gradients."""
     start = trained.adapter.spec.flatten(trained.parameters)
@@ -181,13 +255,18 @@ def _private_step(personal: PersonalModel, trained: Trained, clips: LocalDataset
 
 
 def personal_run(
-    file: Runs, twin: PersonalTwin, trained: Trained, embeddings: FloatArray, clips: int
+    file: Runs,
+    twin: PersonalTwin,
+    trained: Trained,
+    embeddings: FloatArray,
+    sound: FloatArray,
+    clips: int,
 ) -> Check:
     """A long run of random calls of so many clips a step, in the file and in its twin."""
     labels = np.arange(len(embeddings)) % len(trained.base.vocabulary.labels)
     usual = _usual_norm(_gradients(trained, embeddings, labels))
-    calls = personal_calls(trained, embeddings, clips, usual)
-    return together("train, train_dp, save, restore", file, twin, calls)
+    calls = personal_calls(trained, embeddings, sound, clips, usual)
+    return together("every call in random order", file, twin, calls)
 
 
 def _gradients(trained: Trained, embeddings: FloatArray, labels: NDArray[np.int64]) -> DoubleArray:

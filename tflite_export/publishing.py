@@ -8,11 +8,14 @@ written. One that fails is not written, and no other stands in its way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +40,8 @@ from tflite_export.verification import Verification, verify_content
 PARITY_FILE = "parity.json"
 CARD_TEXT_FILE = "card.md"
 
-Progress = Callable[[str, int, int], None]
-"""Called before each file with its name, the files that are done and how many there will be."""
+Progress = Callable[[str, int, int, str], None]
+"""Told a file's name, the files that are done, how many there will be, and what is at work."""
 
 
 Detection = Callable[[bytes], Mapping[str, Any] | None]
@@ -92,20 +95,26 @@ def export_family(
     family.prepare(kinds)
     contents, verified, refused = {}, [], {}
     seconds = {"convert": 0.0, "verify": 0.0}
-    with Converter() as converter:
-        for done, kind in enumerate(kinds):
-            progress(files[kind], done, len(kinds))
-            started = time.process_time()
+
+    def make(kind: str) -> tuple[bytes, float]:
+        """A file, and the seconds that it took beside TensorFlow's process."""
+        started = time.thread_time()
+        return family.make(kind, card, converter), time.thread_time() - started
+
+    with Converter() as converter, _one_ahead() as ahead:
+        # In turn, by a thread of its own: while one file is checked, the next is converted.
+        made = [ahead.submit(make, kind) for kind in kinds]
+        for done, (kind, future) in enumerate(zip(kinds, made, strict=True)):
+            at_work = functools.partial(progress, files[kind], done, len(kinds))
+            at_work("conversion")
             try:
-                content = family.make(kind, card, converter)
-                # TensorFlow's process counts its own time; this is what it takes around it.
-                made = time.process_time()
-                seconds["convert"] += made - started
-                found = verify_content(content, files[kind], family)
+                content, took = future.result()
+                seconds["convert"] += took
+                found = verify_content(content, files[kind], family, at_work)
                 if files[kind].endswith(".tflite"):
+                    at_work("detection recipe on public streams")
                     found = dataclasses.replace(found, detection=detection(content))
                 verified.append(found)
-                seconds["verify"] += time.process_time() - made
             except ExportRefused as error:
                 refused[kind] = str(error)
                 continue
@@ -121,6 +130,17 @@ def export_family(
     )
     _publish(family, card, exported, contents, _kept(family, card, folder, kinds))
     return exported
+
+
+@contextlib.contextmanager
+def _one_ahead() -> Iterator[ThreadPoolExecutor]:
+    """A thread for work that is needed soon; what has not begun at the end is dropped."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        # Without waiting: whoever stops an export ends the process that converts next.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _publish(

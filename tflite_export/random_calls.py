@@ -20,6 +20,10 @@ from tflite_export.twins import Call
 from tflite_export.weights import Trained
 
 PERSONAL_CALLS = 150
+_PERSONAL = {
+    "train": 0.32, "train_dp": 0.32, "restore": 0.11, "hop": 0.13, "embed_hop": 0.06,
+    "score_with": 0.03, "reset": 0.03,
+}  # fmt: skip
 # A step that keeps its sum shows in the next step only, and not if an adapter is restored between
 # them. 1.4 % of runs of 80 calls have no such pair; of 20,000 simulated runs of 240 calls none has.
 SENTENCE_CALLS = 240
@@ -39,25 +43,38 @@ Inputs = dict[str, NDArray[Any]]
 
 
 def personal_calls(
-    trained: Trained, embeddings: FloatArray, batch_clips: int, clip_norm: float
+    trained: Trained,
+    embeddings: FloatArray,
+    sound: FloatArray,
+    batch_clips: int,
+    clip_norm: float,
 ) -> Iterator[Call]:
-    """Calls of a personal file for words, on clips drawn from embeddings (n, *e).
+    """Calls of a personal file for words: clips drawn from embeddings (n, *e), hops of sound (n,).
 
     `clip_norm` is that of a usual gradient.
     """
     rng = stream(0, "verify", "personal calls")
     adapters = _adapters(trained, rng)
+    hop = trained.base.encoder.hop_samples
+    hops = itertools.cycle(sound[: len(sound) // hop * hop].reshape(-1, 1, hop))
     for _ in range(PERSONAL_CALLS):
         # Some six steps between two restores, so that momentum matters and errors can grow.
-        match rng.choice(["train", "train_dp", "restore"], p=[0.43, 0.43, 0.14]):
+        match signature := str(rng.choice(list(_PERSONAL), p=list(_PERSONAL.values()))):
             case "restore":
                 yield "restore", next(adapters)
             case "train":
                 yield "train", _strange(rng, _batch(trained, embeddings, batch_clips, rng))
-            case _:
+            case "train_dp":
                 private = _private(trained, rng, clip_norm, "expected_clips", batch_clips)
                 batch = _batch(trained, embeddings, batch_clips, rng)
                 yield "train_dp", _strange(rng, batch | private)
+            case "score_with":
+                drawn = embeddings[rng.integers(0, len(embeddings), 1)]
+                yield "score_with", {"embedding": drawn, "adapter": _moved(trained, rng)}
+            case "reset":
+                yield "reset", {"call": _one(rng.uniform())}
+            case _:  # a hop, in whichever way
+                yield signature, {"samples": next(hops)}
 
 
 def sentence_calls(
@@ -132,11 +149,10 @@ def _private(trained: Trained, rng: Rng, clip_norm: float, expected: str, most: 
 
 def _adapters(trained: Trained, rng: Rng) -> Iterator[Inputs]:
     """Adapters beside the trained one; every second is damaged or of another base."""
-    start = trained.adapter.spec.flatten(trained.parameters)
     for wrong in itertools.cycle(("nothing", "base", "nothing", "checksum", "nothing", "value")):
-        moved = (start + 0.02 * rng.standard_normal(len(start))).astype(np.float32)
+        moved = _moved(trained, rng)
         if wrong == "value":
-            moved[rng.integers(len(start))] = rng.choice([np.nan, 1e5])
+            moved[rng.integers(len(moved))] = rng.choice([np.nan, 1e5])
         inputs: Inputs = {
             "adapter": moved,
             "base": hash_words(trained.base.sha256),
@@ -146,6 +162,12 @@ def _adapters(trained: Trained, rng: Rng) -> Iterator[Inputs]:
             # One bit of a hash or of a checksum, the least that must be noticed.
             inputs[wrong] = inputs[wrong] ^ np.int32(1)
         yield inputs
+
+
+def _moved(trained: Trained, rng: Rng) -> FloatArray:
+    """An adapter (d,) beside the trained one."""
+    start = trained.adapter.spec.flatten(trained.parameters)
+    return (start + 0.02 * rng.standard_normal(len(start))).astype(np.float32)
 
 
 def _strange(rng: Rng, inputs: Inputs) -> Inputs:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedspeech.models.adapters import Adapter
 from fedspeech.models.adapters.adapter import Batch
+from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.arrays import (
     EMBEDDING_LIMIT,
@@ -103,6 +104,37 @@ class AdapterTwin:
 
 class PersonalTwin(AdapterTwin):
     """The personal file for words; see `personal.PersonalGraph`."""
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(trained)
+        self.base = trained.base
+        self.heard = np.zeros(trained.base.heard_samples, np.float32)
+
+    def hop(self, samples: FloatArray) -> Outputs:
+        """Logits of the clip that ends with these samples, and its embedding."""
+        found = self.embed_hop(samples)
+        return {**found, **self.score_with(found["embedding"], self.values)}
+
+    def embed_hop(self, samples: FloatArray) -> Outputs:
+        """Embedding of the clip that ends with these samples."""
+        self.heard = np.concatenate([self.heard, samples[0]])[-len(self.heard) :]
+        # Hops end where a window of the front end ends; what a clip has after its last is not heard
+        # by any, so zeros may stand there.
+        spec = self.base.built_in.frontend
+        unheard = (len(self.heard) - spec.window_samples) % spec.hop_samples
+        clip = np.concatenate([self.heard[unheard:], np.zeros(unheard, np.float32)])
+        frames = self.adapter.encoder(self.base)(clip[np.newaxis])
+        return {"embedding": self.adapter.embed_frames(self.base, frames).numpy()}
+
+    def score_with(self, embedding: FloatArray, adapter: FloatArray) -> Outputs:
+        """Logits of an embedding by an adapter that is handed in."""
+        return {"logits": score_clips(self.adapter, adapter[np.newaxis], embedding)[0]}
+
+    def reset(self, call: NDArray[Any]) -> Outputs:
+        """Forgets what was heard; the adapter stays."""
+        del call
+        self.heard = np.zeros_like(self.heard)
+        return {"done": np.ones(1, np.float32)}
 
     def train(
         self,

@@ -8,7 +8,7 @@ Needs no TensorFlow. What a file claims to be stands in its card.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fedspeech.errors import ExportRefused
 from fedspeech.rollout.adapter_file import hash_words
 from tflite_export.adapter_file import read_adapter
 from tflite_export.card import require_identity
-from tflite_export.checks import Check, at_most
+from tflite_export.checks import AtWork, Check, at_most
 from tflite_export.family import Family
 from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import read_card, require_builtins
@@ -67,8 +67,13 @@ def verify(file: Path, family: Family) -> Verification:
     return verify_content(read_file(file), file.name, family)
 
 
-def verify_content(content: bytes, name: str, family: Family) -> Verification:
-    """Checks the bytes of a file; `name` tells by its ending how to read them."""
+def verify_content(
+    content: bytes, name: str, family: Family, at_work: Callable[[str], None] = lambda _: None
+) -> Verification:
+    """Checks the bytes of a file; `name` tells by its ending how to read them.
+
+    `at_work` is told what is measured next.
+    """
     # No model, so nothing of what follows can be asked of it.
     if name.endswith(".safetensors"):
         return _verification(content, name, "adapter", _adapter_checks(content, family), {})
@@ -87,9 +92,19 @@ def verify_content(content: bytes, name: str, family: Family) -> Verification:
     if kind not in family.firmware:
         require_callable(model.signatures)
     try:
-        return _verification(content, name, kind, family.checks(kind, model), operators)
+        checks = _told(family.checks(kind, model), at_work)
+        return _verification(content, name, kind, checks, operators)
     except ValueError as error:  # a signature that is missing or takes other shapes
         raise ExportRefused(f"{kind}: {error}") from error
+
+
+def _told(found: Iterable[Check | AtWork], at_work: Callable[[str], None]) -> Iterator[Check]:
+    """The checks alone; what is at work is passed on."""
+    for entry in found:
+        if isinstance(entry, AtWork):
+            at_work(entry)
+        else:
+            yield entry
 
 
 def _verification(

@@ -10,8 +10,9 @@ from simulations.progress import RunProgress
 def test_every_file_of_an_export_is_named_before_it_is_made():
     out = io.StringIO()
     with RunProgress(Console(file=out, width=80)) as progress, progress.stage("export", 9):
-        progress.file("model_float.tflite", 0, 9)
-        progress.file("model_int8.cc", 8, 9)
+        progress.file("model_float.tflite", 0, 9, "conversion")
+        progress.file("model_float.tflite", 0, 9, "every logit")
+        progress.file("model_int8.cc", 8, 9, "conversion")
     lines = out.getvalue().splitlines()
     assert lines[:3] == [
         "export ...",
@@ -20,14 +21,14 @@ def test_every_file_of_an_export_is_named_before_it_is_made():
     ]
 
 
-def test_a_terminal_shows_the_file_beside_the_bar():
+def test_a_terminal_shows_file_and_check_beside_the_bar():
     out = io.StringIO()
-    console = Console(file=out, width=80, force_terminal=True)
+    console = Console(file=out, width=100, force_terminal=True)
     with RunProgress(console) as progress, progress.stage("export", 9):
-        progress.file("model_float.tflite", 3, 9)
+        progress.file("model_float.tflite", 3, 9, "every logit")
         progress._bars.refresh()
         assert "3/9" in out.getvalue()
-        assert "model_float.tflite" in out.getvalue()
+        assert "model_float.tflite: every logit" in out.getvalue()
 
 
 def test_every_part_of_a_stage_is_counted_from_its_own_beginning():

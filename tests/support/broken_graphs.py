@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from tflite_export import convert, keyword_graphs
+from tflite_export import convert, stream
 from tflite_export.arrays import kernel
 from tflite_export.layers import Layers
 from tflite_export.micro import graphs
@@ -29,8 +29,8 @@ def with_a_determinant():
 
 
 def beginning_in_a_mean_frame():
-    silent = keyword_graphs.silent_inputs
-    keyword_graphs.silent_inputs = lambda network: {
+    silent = stream.silent_inputs
+    stream.silent_inputs = lambda network: {
         name: 0 * value for name, value in silent(network).items()
     }
 

@@ -129,19 +129,83 @@ def infer_by_the_first_adapter(graph):
     graph._infer = lambda waveform: right(waveform, start)
 
 
+def hop_by_the_first_adapter(graph):
+    start = tf.constant(graph._start.numpy())
+
+    def wrong(samples):
+        found = graph._embed_hop(samples)
+        return found | graph._score_with(found["embedding"], start)
+
+    graph._hop = wrong
+
+
+def score_with_its_own_adapter(graph):
+    right = graph._score_with
+
+    def wrong(embedding, adapter):
+        return right(embedding, 0 * adapter + graph._adapter.read_value())
+
+    graph._score_with = wrong
+
+
+def also_resetting(graph, signature):
+    """Has one signature forget what was heard."""
+    right = getattr(graph, signature)
+
+    def wrong(*given):
+        graph.stream.reset(None)
+        return right(*given)
+
+    setattr(graph, signature, wrong)
+
+
+def train_resets_the_stream(graph):
+    also_resetting(graph, "_train")
+
+
+def restore_resets_the_stream(graph):
+    also_resetting(graph, "_restore")
+
+
+def embed_hop_does_not_move_on(graph):
+    # Of the graph and not of the stream: `hop` is right.
+    right = graph._embed_hop
+    hop = graph._hop
+    keeping(graph, "_embed_hop", graph.stream.samples, *graph.stream.past.values())
+    wrong = graph._embed_hop
+
+    def whole(samples):
+        graph._embed_hop = right
+        found = hop(samples)
+        graph._embed_hop = wrong
+        return found
+
+    graph._hop = whole
+
+
+def reset_forgets_the_adapter(graph):
+    right, start = graph.stream.reset, tf.constant(graph._start.numpy())
+
+    def wrong(call):
+        graph._adapter.assign(start)
+        return right(call)
+
+    graph.stream.reset = wrong
+
+
 # Files that listen.
 
 
 def averages_two_seconds(graph):
-    windows = graph._past["windows"]
-    longer = 2 * windows.shape[1] + graph._step
-    graph._past["windows"] = graph._variable("windows", longer)
+    stream = graph.stream
+    longer = 2 * stream.past["windows"].shape[1] + stream.step
+    stream.past["windows"] = stream.variable("windows", longer)
 
 
 def forgets_what_was_before(graph):
     """The left context: what each convolution remembers is always digital silence."""
-    convolutions = [variable for name, variable in graph._past.items() if name != "windows"]
-    keeping(graph, "_frame", *convolutions)
+    past = graph.stream.past
+    keeping(graph.stream, "frame", *(past[name] for name in past if name != "windows"))
 
 
 def memory_does_not_move_on(graph):
@@ -152,23 +216,24 @@ def memory_does_not_move_on(graph):
         past.assign(tf.concat([joined[:, :-2], x], axis=1))
         return joined
 
-    graph._with_past = wrong
+    graph.stream.with_past = wrong
 
 
 def hops_do_not_overlap(graph):
-    keeping(graph, "_hop", graph._samples)
+    keeping(graph.stream, "hop", graph.stream.samples)
 
 
 def forgets_every_thousandth_hop(graph):
     """As a ring buffer whose pointer wraps at the wrong place: right for twenty seconds."""
-    right, right_reset = graph._hop, graph._reset
+    stream = graph.stream
+    right, right_reset = stream.hop, stream.reset
     hops = tf.Variable(tf.zeros(1), name="hops")
     graph._hops = hops
 
     def wrong(samples):
         hops.assign(tf.where(hops.read_value() >= 1000.0, tf.zeros(1), hops.read_value() + 1.0))
-        for name, past in graph._past.items():
-            silence = graph._silence(name, past.shape[1])
+        for name, past in stream.past.items():
+            silence = stream.silence(name, past.shape[1])
             past.assign(tf.where(hops.read_value() >= 1000.0, silence, past.read_value()))
         return right(samples)
 
@@ -176,15 +241,15 @@ def forgets_every_thousandth_hop(graph):
         hops.assign(tf.zeros(1))
         return right_reset(call)
 
-    graph._hop, graph._reset = wrong, reset
+    stream.hop, stream.reset = wrong, reset
 
 
 def reset_resets_nothing(graph):
-    keeping(graph, "_reset", graph._samples, *graph._past.values())
+    keeping(graph.stream, "reset", graph.stream.samples, *graph.stream.past.values())
 
 
 def reset_keeps_the_samples(graph):
-    keeping(graph, "_reset", graph._samples)
+    keeping(graph.stream, "reset", graph.stream.samples)
 
 
 # Files for sentences.

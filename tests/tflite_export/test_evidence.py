@@ -7,10 +7,11 @@ import torch
 from fedspeech.audio.spec import FrontendSpec
 from tflite_export.evidence import (
     HeldOut,
-    listening_logits,
+    listening_embeddings,
     log_mel,
     probes,
     reference_logits,
+    scored,
 )
 
 SPEC = FrontendSpec()
@@ -63,7 +64,9 @@ def test_a_stream_is_scored_as_the_clip_that_ends_with_each_hop(make_trained, cl
     trained = make_trained("affine")
     for clip in clips[:2]:
         # Without its first 192 samples, a clip's frames end where hops end; 128 samples follow.
-        found = listening_logits(trained, clip[192:])[(len(clip) - 192) // 320 - 1]
+        found = scored(trained, listening_embeddings(trained, clip[192:]))[
+            (len(clip) - 192) // 320 - 1
+        ]
         expected = reference_logits(trained, clip[np.newaxis])[0]
         np.testing.assert_allclose(found, expected, atol=1e-4)
 

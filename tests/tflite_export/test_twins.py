@@ -124,12 +124,69 @@ class Forgets(PersonalTwin):
 
     def run(self, called, /, **inputs):
         self.calls += called != "save"
-        if self.calls == 100:
+        if self.calls >= 100:
             self.velocity = np.zeros_like(self.velocity)
         return super().run(called, **inputs)
 
 
+class HopsByTheStart(PersonalTwin):
+    def hop(self, samples):
+        values, self.values = self.values, self.start
+        found = super().hop(samples)
+        self.values = values
+        return found
+
+
+class ForgetsWhenRestored(PersonalTwin):
+    def take(self, adapter):
+        super().take(adapter)
+        self.heard = np.zeros_like(self.heard)
+
+
+class ForgetsWhenTrained(PersonalTwin):
+    def step(self, *given, **settings):
+        super().step(*given, **settings)
+        self.heard = np.zeros_like(self.heard)
+
+
+class EmbedsWithoutMovingOn(PersonalTwin):
+    def run(self, called, /, **inputs):
+        heard = self.heard
+        found = super().run(called, **inputs)
+        if called == "embed_hop":
+            self.heard = heard
+        return found
+
+
+class ResetsNothing(PersonalTwin):
+    def reset(self, call):
+        heard = self.heard
+        found = super().reset(call)
+        self.heard = heard
+        return found
+
+
+class ResetsTheAdapter(PersonalTwin):
+    def reset(self, call):
+        self.values = self.start
+        return super().reset(call)
+
+
+class ScoresByItsOwn(PersonalTwin):
+    def run(self, called, /, **inputs):
+        if called == "score_with":
+            inputs["adapter"] = self.values
+        return super().run(called, **inputs)
+
+
 WRONG = {
+    "hop by the start": HopsByTheStart,
+    "restore resets the stream": ForgetsWhenRestored,
+    "train resets the stream": ForgetsWhenTrained,
+    "embed_hop does not move on": EmbedsWithoutMovingOn,
+    "reset resets nothing": ResetsNothing,
+    "reset resets the adapter": ResetsTheAdapter,
+    "score_with scores by its own": ScoresByItsOwn,
     "train without present": ignoring("train", "present", 1),
     "train without proximal_mu": ignoring("train", "proximal_mu", 0),
     "train without momentum": ignoring("train", "momentum", 0),
@@ -153,7 +210,7 @@ WRONG = {
     "saves the start": SavesTheStart,
     "another momentum": NesterovMomentum,
     "divides by the whole batch": SumsInsteadOfMeans,
-    "forgets momentum at the hundredth call": Forgets,
+    "forgets momentum from the hundredth call on": Forgets,
 }
 
 
@@ -162,16 +219,20 @@ def embeddings():
     return np.abs(stream(0, "twins").standard_normal((12, 24))).astype(np.float32)
 
 
+def run(file, trained, embeddings, clips):
+    return personal_run(file, PersonalTwin(trained), trained, embeddings, clips[0], CLIPS)
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_a_model_that_learns_wrongly_is_refused(make_trained, embeddings, name):
+def test_a_model_that_learns_or_listens_wrongly_is_refused(make_trained, embeddings, clips, name):
     trained = make_trained("head")
     with pytest.raises(ExportRefused, match="largest at call"):
-        personal_run(WRONG[name](trained), PersonalTwin(trained), trained, embeddings, CLIPS)
+        run(WRONG[name](trained), trained, embeddings, clips)
 
 
-def test_the_same_model_passes_and_nothing_is_apart(make_trained, embeddings):
+def test_the_same_model_passes_and_nothing_is_apart(make_trained, embeddings, clips):
     trained = make_trained("head")
-    found = personal_run(PersonalTwin(trained), PersonalTwin(trained), trained, embeddings, CLIPS)
+    found = run(PersonalTwin(trained), trained, embeddings, clips)
     assert found.figure == 0
     assert found.over.startswith("150 random calls that nothing resets")
 
