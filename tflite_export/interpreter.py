@@ -54,6 +54,7 @@ class TfliteModel:
 
     Attributes:
       content: the file's bytes.
+      kernels: as given.
       signatures: what it can compute, by name.
 
     Raises:
@@ -78,7 +79,7 @@ class TfliteModel:
             raise ExportRefused(
                 f"LiteRT cannot read this model of {len(content)} bytes: {error}"
             ) from error
-        self.content = content
+        self.content, self.kernels = content, kernels
         self.signatures = {
             name: Signature(_specs(runner.get_input_details()), _specs(runner.get_output_details()))
             for name, runner in self._runners.items()

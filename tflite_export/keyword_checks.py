@@ -5,7 +5,9 @@ Needs no TensorFlow. The file that trains is checked in `personal_checks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ INTEGER_LOGIT_LIMIT = 3.0
 
 REFERENCE_CLIPS = 300
 STREAM_LIMIT = 1e-5
+_CLIPS_EACH = 32
 
 
 def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:
@@ -61,31 +64,34 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
             yield from _logits(model, signature, inputs, evidence)
             labels = evidence.trained.base.vocabulary.labels
             yield from keyword_files.metadata_checks(model, labels)
-        case "fp16" | "dynamic" | "int8" | "cc":
+        case "fp16" | "dynamic":
             yield from _predictions(kind, model, evidence)
+        case "int8" | "cc":
+            own = yield from _predictions(kind, model, evidence)
+            yield from _reference_kernels(kind, model, evidence, own)
+            yield _size(model, evidence)
         case "streaming":
             yield AtWork("every logit of the probes, hop by hop")
             yield from _logits(model, "hop", evidence.probes, evidence)
             yield from _stream_checks(kind, model, evidence)
         case "streaming-int8":
-            yield from _predictions(kind, model, evidence)
+            own = yield from _predictions(kind, model, evidence)
             yield from _stream_checks(kind, model, evidence)
+            yield from _reference_kernels(kind, model, evidence, own)
         case "micro":
             yield from micro_checks(model, evidence, made_of)
+            yield _size(model, evidence)
         case "personal":
             yield from personal_checks(model, evidence)
         case _:
             raise ExportRefused(f"card: no file of the family is called {kind!r}")
-    if kind in INTEGER_KINDS and kind != "micro":
-        yield from _reference_kernels(kind, model, evidence)
-    if kind in ("int8", "cc", "micro"):
-        # A streaming file has a second graph, so bytes per parameter say less of it.
-        whole = sum(value.size for value in merged)
-        yield _size(model, evidence.trained.base.built_in.network.num_parameters, whole)
 
 
-def _size(model: TfliteModel, integers: int, whole: int) -> Check:
-    """Bytes of a full-integer file; the adapter's own values stay in float."""
+def _size(model: TfliteModel, evidence: Evidence) -> Check:
+    """Bytes of a full-integer file of one graph; the adapter's own values stay in float."""
+    merged = network(evidence.trained).merged().parameters.values()
+    whole = sum(value.size for value in merged)
+    integers = evidence.trained.base.built_in.network.num_parameters
     limit = INT8_BYTES_PER_PARAMETER * integers + FLOAT_BYTES * whole + INT8_FURTHER_BYTES
     return at_most(
         "bytes without the card", len(model.content) - card_bytes(model.content), limit,
@@ -118,19 +124,21 @@ def _inputs(
 
 
 def _reference_kernels(
-    kind: str, model: TfliteModel, evidence: Evidence
+    kind: str, model: TfliteModel, evidence: Evidence, own: Mapping[str, FloatArray]
 ) -> Iterator[Check | AtWork]:
-    """Predictions of a full-integer file by kernels that round differently, on some clips."""
+    """Predictions of a full-integer file by kernels that round differently, on some clips.
+
+    `own` are the logits of all held-out clips by LiteRT's own choice of kernels, by signature.
+    """
     # The reference kernels are slow; clips evenly spread over the list keep every user in it.
     reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
     few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
-    yield from _predictions(kind, reference, evidence, few, "reference kernels, ")
-    for signature, inputs in _inputs(kind, evidence, few).items():
-        one, other = (_scored(each, signature, inputs, evidence) for each in (model, reference))
+    found = yield from _predictions(kind, reference, evidence, few, "reference kernels, ")
+    for signature, logits in found.items():
         yield at_most(
             f"{signature}, largest difference of a logit between two sets of kernels",
-            np.abs(one - other).max(), INTEGER_LOGIT_LIMIT,
-            f"{len(inputs)} held-out clips, LiteRT's own choice (XNNPACK) and reference kernels",
+            np.abs(own[signature][few] - logits).max(), INTEGER_LOGIT_LIMIT,
+            f"{len(few)} held-out clips, LiteRT's own choice (XNNPACK) and reference kernels",
         )  # fmt: skip
 
 
@@ -138,9 +146,18 @@ def _scored(
     model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence
 ) -> FloatArray:
     """Logits (n, c) of clips; a stream is reset before each."""
-    if signature == "hop":
-        return stream_clips(model, evidence.trained.base.built_in.frontend, inputs)
-    return model.run_each(signature, inputs)
+
+    def score(own: TfliteModel, part: FloatArray) -> FloatArray:
+        if signature == "hop":
+            return stream_clips(own, evidence.trained.base.built_in.frontend, part)
+        return own.run_each(signature, part)
+
+    # Clips do not depend on each other, and LiteRT lets go of Python while it computes: every core
+    # has an interpreter of its own.
+    parts = np.array_split(inputs, min(os.cpu_count() or 1, -(-len(inputs) // _CLIPS_EACH)))
+    files = [model, *(TfliteModel(model.content, model.kernels) for _ in parts[1:])]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return np.concatenate(list(pool.map(score, files, parts)))
 
 
 def _predictions(
@@ -149,14 +166,18 @@ def _predictions(
     evidence: Evidence,
     places: NDArray[np.int64] | None = None,
     which: str = "",
-) -> Iterator[Check | AtWork]:
-    """Held-out clips in a file with fewer bits: predictions, and distance of logits from torch."""
+) -> Generator[Check | AtWork, None, dict[str, FloatArray]]:
+    """Held-out clips in a file with fewer bits: predictions, and distance of logits from torch.
+
+    Returns the logits by signature.
+    """
     held_out, expected = evidence.held_out, evidence.held_out_logits
     if places is not None:
         held_out, expected = held_out.rows(places), expected[places]
+    logits = {}
     for signature, inputs in _inputs(kind, evidence, places).items():
         yield AtWork(f"{which}{signature} on {len(inputs):,} held-out clips")
-        found = _scored(model, signature, inputs, evidence)
+        found = logits[signature] = _scored(model, signature, inputs, evidence)
         yield from require_answers(
             f"{which}{signature}", expected, found, held_out,
             least_agreement=LEAST_AGREEMENT[kind], sampled=places is not None,
@@ -165,6 +186,7 @@ def _predictions(
             f"{which}{signature}, largest difference of a logit from torch",
             np.abs(found - expected).max(), INTEGER_LOGIT_LIMIT, f"{len(inputs)} held-out clips",
         )  # fmt: skip
+    return logits
 
 
 def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:

@@ -101,6 +101,7 @@ def export_family(
         started = time.thread_time()
         return family.make(kind, card, converter), time.thread_time() - started
 
+    started = time.process_time()
     with Converter() as converter, _one_ahead() as ahead:
         # In turn, by a thread of its own: while one file is checked, the next is converted.
         made = [ahead.submit(make, kind) for kind in kinds]
@@ -119,6 +120,8 @@ def export_family(
                 refused[kind] = str(error)
                 continue
             contents[files[kind]] = content
+    # Checks work on every core, so what this process took is theirs unless it was conversion's.
+    seconds["verify"] = time.process_time() - started - seconds["convert"]
     seconds["convert"] += converter.cpu_seconds
     if not contents:
         raise ExportRefused("; ".join(f"{files[kind]}: {why}" for kind, why in refused.items()))
