@@ -23,7 +23,7 @@ from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.privacy.phrasing import paragraphs
+from fedspeech.privacy.phrasing import paragraphs, rounded_up
 from fedspeech.seeds import canonical
 from tflite_export.checks import Check, at_most, logit_difference, same_answer
 from tflite_export.front_end import in_numpy, in_words, render
@@ -80,7 +80,11 @@ FIRMWARE = {
     "multiply-adds a second": "multiply_adds_per_second",
 }
 """Checks of files for microcontrollers whose figures the card lists, and the fields they are in."""
-
+RUNTIME_NOTICE = (
+    "Builtin operators of TensorFlow Lite alone; list these in an op resolver. Multiply-adds are "
+    "those of convolutions and matrices; a stream spends those of `hop` every hop. Agreement was "
+    "measured with the kernels named; those of a DSP or an NPU must be measured on the device."
+)
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
 
@@ -282,6 +286,12 @@ class Card:
             program=in_numpy(self.frontend) if self.frontend else "",
             base=[("sha256", self.base_sha256), *self.base_provenance.items()],
             adapter=[("stage", self.stage), *self.adapter.items()],
+            whose=STAGES[self.stage],
+            epsilons=[
+                "none" if value is None else rounded_up(value)
+                for value in (self.privacy.epsilon_release, self.privacy.epsilon_server)
+            ],
+            everybody=next((row for row in self.metrics if row.segment == "all"), None),
         )
 
 
@@ -318,14 +328,19 @@ def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
             **{key: entry[key] for key in ("kind", "sha256", "size_bytes")},
             "same_answer": same_answer(checks),
             "largest_logit_difference": logit_difference(checks),
+            "kernels": _kernels(checks) if entry["multiply_adds"] else [],
+            **{key: dict(entry[key]) for key in ("operators", "multiply_adds")},
             **({"detection": entry["detection"]} if entry.get("detection") else {}),
         }
         if firmware := {check.name: check.figure for check in checks if check.name in FIRMWARE}:
-            listed[entry["file"]] |= {
-                **{FIRMWARE[name]: int(figure) for name, figure in firmware.items()},
-                "operators": dict(entry["operators"]),
-            }
+            listed[entry["file"]] |= {FIRMWARE[name]: int(n) for name, n in firmware.items()}
     return listed
+
+
+def _kernels(checks: Iterable[Check]) -> list[str]:
+    """Sets of kernels that a file was measured with."""
+    reference = any(check.name.startswith("reference kernels") for check in checks)
+    return ["LiteRT on CPU (XNNPACK)", *(["LiteRT reference"] if reference else [])]
 
 
 def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -342,6 +357,22 @@ def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
             needs = ((field, entry[field]) for field in (*FIRMWARE.values(), "operators"))
             text += f"\n{_table((f'{name} on a microcontroller', ''), needs)}\n"
     return text
+
+
+def runtime_table(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the models of `file_list` ask of a runtime, as Markdown."""
+    header = ("file", "kernels measured", "multiply-adds of one call", "operators")
+    rows = [
+        (
+            name,
+            ", ".join(entry["kernels"]),
+            {call: f"{count:,}" for call, count in entry["multiply_adds"].items() if count},
+            ", ".join(entry["operators"]),
+        )
+        for name, entry in files.items()
+        if entry["multiply_adds"]
+    ]
+    return f"\n## What a runtime needs\n\n{RUNTIME_NOTICE}\n\n{_table(header, rows)}\n"
 
 
 def detection_table(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -81,6 +81,39 @@ def float_weights(content: bytes) -> int:
     return max(counts)
 
 
+def multiply_adds(content: bytes) -> dict[str, int]:
+    """Signature to products of convolutions and matrices in one call of it.
+
+    What is elementwise, a Fourier transform among it, is not counted.
+    """
+    model = _unpack(content)
+    names = [operator_name(schema, code) for code in model.operatorCodes]
+    found = {}
+    for signature in model.signatureDefs:
+        graph = model.subgraphs[signature.subgraphIndex]
+        shapes = [tuple(tensor.shape) for tensor in graph.tensors]
+        products = sum(
+            math.prod(shapes[operator.outputs[0]]) * _products(shapes[operator.inputs[1]], name)
+            for operator in graph.operators or []
+            if (name := names[operator.opcodeIndex]) in _WEIGHTED
+        )
+        found[signature.signatureKey.decode()] = int(products)
+    return dict(sorted(found.items()))
+
+
+def _products(weights: tuple[int, ...], name: str) -> int:
+    """Products behind one output: all weights of one channel, or the one dimension summed over."""
+    match name:
+        case "CONV_2D":
+            return math.prod(weights[1:])
+        case "DEPTHWISE_CONV_2D":
+            return math.prod(weights[1:3])
+        case "FULLY_CONNECTED":
+            return weights[-1]
+        case _:  # a matrix product, whose second factor is summed over its rows
+            return weights[-2]
+
+
 def embed_card(content: bytes, card: dict[str, Any], text: str = "") -> bytes:
     """Returns the file with the card as metadata entries; graph and weights stay as they are.
 

@@ -30,6 +30,7 @@ from tflite_export.card import (
     file_list,
     files_table,
     require_identity,
+    runtime_table,
 )
 from tflite_export.converter import Converter
 from tflite_export.family import Family
@@ -167,7 +168,13 @@ def _publish(
         elif not any(entry["kind"] in needed_by for entry in kept):
             (folder / name).unlink(missing_ok=True)
     files = file_list(entries)
-    text = card.to_markdown() + "\n" + files_table(files) + detection_table(files)
+    text = (
+        card.to_markdown()
+        + "\n"
+        + files_table(files)
+        + runtime_table(files)
+        + detection_table(files)
+    )
     write_whole(folder / CARD_TEXT_FILE, text.encode())
     write_whole(folder / CARD_FILE, json_bytes({**card.to_json(), "files": files}))
     figures = {
@@ -194,6 +201,8 @@ def _kept(family: Family, card: Card, folder: Path, kinds: Sequence[str]) -> lis
             entry
             for entry in figures["files"]
             if entry["kind"] not in kinds
+            # Figures of a version that measured something else would leave holes in the card.
+            and set(entry) == {field.name for field in dataclasses.fields(Verification)}
             and family.files.get(entry["kind"]) == entry["file"]
             # A file that somebody changed since is no file of this export.
             and hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]

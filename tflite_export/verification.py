@@ -22,7 +22,7 @@ from tflite_export.card import require_identity
 from tflite_export.checks import AtWork, Check, at_most
 from tflite_export.family import Family
 from tflite_export.files import model_bytes, read_file
-from tflite_export.flatbuffer import read_card, require_builtins
+from tflite_export.flatbuffer import multiply_adds, read_card, require_builtins
 from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import Signature, TensorSpec, TfliteModel
 
@@ -41,6 +41,7 @@ class Verification:
       size_bytes: of the file.
       checks: what was measured.
       operators: builtin operator to count; empty for what is no model.
+      multiply_adds: signature to products in one call; empty for what is no .tflite file.
       detection: recipe by which a file that listens does so; None: the file listens to no stream.
     """
 
@@ -50,6 +51,7 @@ class Verification:
     size_bytes: int
     checks: tuple[Check, ...]
     operators: Mapping[str, int]
+    multiply_adds: Mapping[str, int]
     detection: Mapping[str, Any] | None = None
 
     def figure(self, name: str) -> float | None:
@@ -93,7 +95,7 @@ def verify_content(
         require_callable(model.signatures)
     try:
         checks = _told(family.checks(kind, model), at_work)
-        return _verification(content, name, kind, checks, operators)
+        return _verification(content, name, kind, checks, operators, multiply_adds(plain))
     except ValueError as error:  # a signature that is missing or takes other shapes
         raise ExportRefused(f"{kind}: {error}") from error
 
@@ -108,7 +110,12 @@ def _told(found: Iterable[Check | AtWork], at_work: Callable[[str], None]) -> It
 
 
 def _verification(
-    content: bytes, name: str, kind: str, checks: Iterable[Check], operators: Mapping[str, int]
+    content: bytes,
+    name: str,
+    kind: str,
+    checks: Iterable[Check],
+    operators: Mapping[str, int],
+    products: Mapping[str, int] | None = None,
 ) -> Verification:
     return Verification(
         file=name,
@@ -117,6 +124,7 @@ def _verification(
         size_bytes=len(content),
         checks=tuple(checks),
         operators=operators,
+        multiply_adds=products or {},
     )
 
 

@@ -20,6 +20,7 @@ from tflite_export.card import (
     files_table,
     require_identity,
     require_listed,
+    runtime_table,
 )
 from tflite_export.checks import at_most
 from tflite_export.keywords import OUTPUT_NOTICE
@@ -194,6 +195,7 @@ def test_a_file_is_known_by_the_hash_in_the_card_beside_it(tmp_path):
     file.parent.mkdir()
     run.mkdir()
     entry = {"file": "a", "kind": "float", "sha256": "1f", "size_bytes": 3, "checks": ()}
+    entry |= {"operators": {}, "multiply_adds": {}}
     files = file_list([entry])
     named = {"kind": "float", "sha256": "1f", "size_bytes": 3}
     assert files["a"].items() >= named.items()
@@ -220,11 +222,14 @@ def test_a_file_has_one_figure_of_each_name_the_worst_of_its_ways_in_and_kernels
     )  # fmt: skip
     checks = [dataclasses.asdict(at_most(name, figure, 9, "clips")) for name, figure in found]
     entry = {"file": "a", "kind": "x", "sha256": "1f", "size_bytes": 3, "checks": checks}
+    entry |= {"operators": {"CONV_2D": 9, "MEAN": 1}, "multiply_adds": {"hop": 117_000, "reset": 0}}
     (listed,) = file_list([entry]).values()
     assert (listed["same_answer"], listed["largest_logit_difference"]) == (0.984, 0.74)
     text = files_table({"a": listed})
     assert "| a | 3 | 0.984 | 0.74 | 1f |" in text
     assert FIGURES_NOTICE in text
+    kernels = "LiteRT on CPU (XNNPACK), LiteRT reference"
+    assert f"| a | {kernels} | hop 117,000 | CONV_2D, MEAN |" in runtime_table({"a": listed})
 
 
 def test_the_list_of_files_says_what_firmware_needs_and_nothing_of_it_elsewhere():
@@ -234,7 +239,7 @@ def test_the_list_of_files_says_what_firmware_needs_and_nothing_of_it_elsewhere(
     ]
     entry = {
         "file": "a", "kind": "micro", "sha256": "1f", "size_bytes": 3, "checks": checks,
-        "operators": {"ADD": 3, "CONV_2D": 10},
+        "operators": {"ADD": 3, "CONV_2D": 10}, "multiply_adds": {},
     }  # fmt: skip
     files = file_list([entry, {**entry, "file": "b", "checks": []}])
     assert files["a"]["arena_bytes"] == 22_336
@@ -244,3 +249,14 @@ def test_the_list_of_files_says_what_firmware_needs_and_nothing_of_it_elsewhere(
     assert "| a on a microcontroller |" in text
     assert "| multiply_adds_per_second | 1000000 |" in text
     assert "b on a microcontroller" not in text
+
+
+def test_a_card_begins_with_what_a_device_must_know(card):
+    glance = card.to_markdown().split("\n> ")[0]
+    assert "| sound | mono, 16000 Hz, full scale 1; a hop is 320 samples |" in glance
+    assert "| accuracy over" not in glance, "a segment alone is not everybody"
+    assert "0.940 against readers of the model, 5.300 against the server, for one phone" in glance
+    assert "| licenses of the data | embedded: Apache-2.0 |" in glance
+    everybody = SegmentAccuracy(segment="all", value="all", phones=60, accuracy={"base": 0.829})
+    whole = dataclasses.replace(card, metrics=(everybody, *card.metrics))
+    assert "| accuracy over 60 phones | base 82.9% |" in whole.to_markdown()

@@ -13,6 +13,7 @@ from fedspeech.errors import ExportRefused
 from fedspeech.extras import lacking
 from fedspeech.seeds import stream
 from tflite_export import converter as conversion
+from tflite_export.arrays import convolution_steps
 from tflite_export.blueprint import Blueprint
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
@@ -151,6 +152,17 @@ def test_full_integer_files_compute_in_integers_and_are_small(exported, shipped)
     head = shipped.parameters["head_weight"].size
     assert float_weights(whole) == head
     assert float_weights((exported.folder / FILES["float"]).read_bytes()) > 100 * head
+
+
+@pytest.mark.export
+def test_multiply_adds_of_a_hop_are_the_weights_that_it_meets_once(exported, shipped):
+    merged = network(shipped).merged()
+    weights = sum(conv.weight.size for _, conv, _ in convolution_steps(merged.encoder))
+    weights += merged.parameters["head_weight"].size
+    for found in exported.verified:
+        if found.kind in ("streaming", "streaming-int8", "personal"):
+            assert found.multiply_adds["hop"] == weights
+            assert found.multiply_adds["reset"] == 0
 
 
 @pytest.mark.export
