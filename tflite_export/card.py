@@ -337,10 +337,13 @@ def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return listed
 
 
-def _kernels(checks: Iterable[Check]) -> list[str]:
+def _kernels(checks: Sequence[Check]) -> list[str]:
     """Sets of kernels that a file was measured with."""
-    reference = any(check.name.startswith("reference kernels") for check in checks)
-    return ["LiteRT on CPU (XNNPACK)", *(["LiteRT reference"] if reference else [])]
+    further = {
+        "LiteRT reference": any(check.name.startswith("reference kernels") for check in checks),
+        "TensorFlow Lite Micro": any(check.name in FIRMWARE for check in checks),
+    }
+    return ["LiteRT on CPU (XNNPACK)", *(name for name, measured in further.items() if measured)]
 
 
 def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
