@@ -174,7 +174,9 @@ def _listens(content: bytes, evidence: Evidence, training: LocalTraining) -> Ite
     samples = evidence.listening
     hops = samples[: len(samples) // hop * hop].reshape(-1, 1, hop)
     quarters = np.array_split(np.arange(len(hops)), 4)
-    logits, embeddings, expected = [], [], []
+    logits: list[FloatArray] = []
+    embeddings: list[FloatArray] = []
+    expected: list[FloatArray] = []
     for number, quarter in enumerate(quarters):
         if number in (1, 3):
             # On what the stream itself gave, as a phone does: no clip is heard for it again.

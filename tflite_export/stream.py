@@ -39,8 +39,8 @@ class Stream(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         network, spec = layers.network, layers.network.frontend
         self._layers, self._activated = layers, activated
         self._silent = silent_inputs(network)
-        if activated:
-            self._silent["windows"] = np.maximum(self._silent["windows"], np.float32(0))
+        if not activated:
+            self._silent["windows"] = self._silent["frames"]
         self.step = 1
         self.past: dict[str, Any] = {}
         self._dilation: dict[str, int] = {}
@@ -114,8 +114,8 @@ def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
     """What each convolution is given in lasting digital silence, and what the last one gives.
 
     Constant frames stay constant in every layer, so one vector (channels,) stands for all of them;
-    "windows" is the encoder's output before its activation. Zeros would be no silence:
-    standardized, zero is a mean frame.
+    "frames" is the encoder's output before its activation, "windows" after it. Zeros would be no
+    silence: standardized, zero is a mean frame.
     """
     seen: dict[str, NDArray[np.float32]] = {}
 
@@ -137,4 +137,4 @@ def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
         relu=relu,
         note=lambda _, x: x,
     )
-    return {**seen, "windows": output}
+    return {**seen, "frames": output, "windows": relu(output)}

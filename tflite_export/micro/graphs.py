@@ -18,8 +18,8 @@ import tensorflow as tf
 from fedspeech.models.folded import FoldedConv
 from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.blueprint import Ranges
-from tflite_export.keyword_graphs import silent_inputs
 from tflite_export.layers import Layers, Tensor, trace, vector
+from tflite_export.stream import silent_inputs
 
 
 class MicroGraph(Layers):
