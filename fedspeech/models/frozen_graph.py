@@ -193,14 +193,11 @@ class FrozenGraph:
     def _in_place(self) -> frozenset[Step]:
         """Activations that may overwrite what they are given: nobody else takes it or keeps it.
 
-        A fresh block of memory costs as much as the activation itself.
+        A fresh block of memory costs as much as the activation itself. Sums alone: what layers give
+        is a view, and on its way back through an overwritten view torch copies it twice.
         """
         uses = Counter(name for step in self.steps for name in step.names())
-        makers = {
-            step.result
-            for step in self.steps
-            if step.operator == ADAPT or step.operator in ("add.Tensor", "conv1d.default")
-        }
+        makers = {step.result for step in self.steps if step.operator == "add.Tensor"}
         return frozenset(
             step
             for step in self.steps
