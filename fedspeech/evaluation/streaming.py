@@ -256,8 +256,8 @@ class ListeningCounts:
 
     def at(self, threshold: float) -> OperatingPoint:
         """Both rates at the lowest counted threshold that is not below this one."""
-        # A rounding error is taken off, so that one of `THRESHOLDS` finds itself.
-        index = min(int(np.searchsorted(THRESHOLDS, threshold - 1e-12)), len(THRESHOLDS) - 1)
+        # So that one of `THRESHOLDS` finds itself, also as a card has it, in nine digits.
+        index = min(int(np.searchsorted(THRESHOLDS, threshold - 1e-9)), len(THRESHOLDS) - 1)
         return self._point(index)
 
     def at_most(self, false_accepts_per_hour: float) -> OperatingPoint | None:

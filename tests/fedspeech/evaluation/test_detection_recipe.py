@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from fedspeech.evaluation.detection_recipe import COOLDOWN_HOPS, DetectionRecipe, choose
-from fedspeech.evaluation.streaming import Keyword, ListeningCounts, detections, scored
+from fedspeech.evaluation.streaming import (
+    THRESHOLDS,
+    Keyword,
+    ListeningCounts,
+    detections,
+    scored,
+)
 from fedspeech.seeds import stream
 
 HOP_MS = 20.0
@@ -72,6 +78,8 @@ def test_a_recipe_comes_back_out_of_a_card():
     assert again.thresholds == pytest.approx(recipe.thresholds, abs=1e-9)
     assert again.rules.smoothing_hops == recipe.rules.smoothing_hops
     assert again.found.false_accepts_interval == recipe.found.false_accepts_interval
+    nothing = ListeningCounts.nothing()
+    assert [nothing.at(round(t, 9)).threshold for t in THRESHOLDS] == list(THRESHOLDS)
     logits = noise(6, 1, (14, 9))
     counts = [
         ListeningCounts.without_keywords(logits, one.rules, HOP_MS).at(one.threshold)
