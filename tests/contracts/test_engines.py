@@ -1,6 +1,7 @@
 """One app, every way to run it: the same scenario and seed, the same ledger, bit for bit."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.factorization import Factorization
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from fedspeech.training.dataset import LocalDataset
@@ -142,6 +144,43 @@ def test_masked_and_noised_factors_have_the_same_bits_behind_flowers_engine(
         found = follow(link, path, job, arrays)
     assert found[0] == lora_expected[0]
     np.testing.assert_array_equal(found[1], lora_expected[1])
+
+
+CORRELATED = {
+    "mechanism": "matrix_factorization", "participation": "round_robin", "rounds": 4,
+    "max_participations": 2, "dropout_rate": 0.0, "min_cohort": 8, "min_reporting": 8,
+    "factorization": Factorization(min_separation=2, bands=2),
+}  # fmt: skip
+
+
+@pytest.mark.flower
+@pytest.mark.parametrize("engine", ["simulation", "deployment"])
+def test_noise_that_is_correlated_over_rounds_is_the_same_behind_flower(tmp_path, engine):
+    _, job, arrays = job_of(tmp_path / "reference", **CORRELATED)
+    _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    path, job, arrays = job_of(tmp_path / "job", **CORRELATED)
+    if engine == "deployment":
+        link = Deployment(tmp_path / "flower", path)
+    else:
+        link = SuperLink(tmp_path / "flower", federation=FEDERATION)
+    with link:
+        ledger, parameters = follow(link, path, job, arrays)
+    assert ledger == (tmp_path / "reference.jsonl").read_bytes()
+    np.testing.assert_array_equal(parameters, state.query.parameters)
+
+
+@pytest.mark.flower
+def test_correlated_noise_of_the_operating_system_is_one_secret_for_all_rounds(tmp_path):
+    path, job, arrays = job_of(tmp_path / "job", **CORRELATED, noise_entropy="os")
+    with SuperLink(tmp_path / "flower", federation=FEDERATION) as link:
+        ledger, parameters = follow(link, path, job, arrays)
+    charges = [row for row in map(json.loads, ledger.splitlines()) if "noise_commitment" in row]
+    assert len(charges) == job.plan.rounds
+    (commitment,) = {row["noise_commitment"] for row in charges}
+    assert commitment
+    _, job, arrays = job_of(tmp_path / "seeded", **CORRELATED)
+    _, state = run_reference(job, arrays, tmp_path / "seeded.jsonl")
+    assert not np.array_equal(parameters, state.query.parameters)
 
 
 @pytest.mark.parametrize(("named", "expected"), [(None, "local"), ("10.0.0.5:6379", None)])
