@@ -46,8 +46,8 @@ SIBLINGS = {
 
 # What runs in the process that holds TensorFlow, and in no other.
 CONVERSION = (
-    "convert", "guards", "keyword_graphs", "layers", "micro.graphs", "personal", "sentence_graphs",
-    "stream",
+    "convert", "guards", "keyword_graphs", "layers", "micro.graphs", "micro.wake_word", "personal",
+    "sentence_graphs", "stream",
 )  # fmt: skip
 
 FENCES = {

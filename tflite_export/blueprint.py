@@ -22,7 +22,14 @@ from fedspeech.vectors import ParameterSpec
 from tflite_export.arrays import AdapterShape, Network
 
 GraphName = Literal[
-    "keyword", "firmware", "streaming", "micro", "personal", "sentence", "personal-sentence"
+    "keyword",
+    "firmware",
+    "streaming",
+    "micro",
+    "wake-word",
+    "personal",
+    "sentence",
+    "personal-sentence",
 ]
 Precision = Literal["float", "fp16", "dynamic", "int8"]
 Ranges = Mapping[str, tuple[float, float]]

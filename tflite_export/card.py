@@ -232,6 +232,7 @@ class Card:
         # Fields whose JSON form is not that of their dataclass are laid over it.
         card = dataclasses.asdict(self)
         card |= {"task": self.task.name, "privacy": self.privacy.to_record()}
+        card["frontend"] = _written(self.frontend)
         if self.encoder is None:  # that of most files; what they never have is left out
             del card["encoder"]
         return {
@@ -281,7 +282,7 @@ class Card:
                 (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
                 for row in self.metrics
             ],
-            frontend=self.encoder or dataclasses.asdict(self.frontend),  # type: ignore[arg-type]
+            frontend=self.encoder or _written(self.frontend),
             steps=in_words(self.frontend) if self.frontend else (),
             program=in_numpy(self.frontend) if self.frontend else "",
             base=[("sha256", self.base_sha256), *self.base_provenance.items()],
@@ -312,7 +313,7 @@ def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> No
         **_heard(base),
     }
     if isinstance(expected["frontend"], FrontendSpec):
-        expected["frontend"] = dataclasses.asdict(expected["frontend"])
+        expected["frontend"] = _written(expected["frontend"])
     # Format first: a card of another format may hold the rest under other names.
     for name, value in expected.items():
         if card.get(name) != value:
@@ -434,6 +435,14 @@ def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
         f"{file.name}: no {CARD_FILE} lists its SHA-256; it was published in "
         f"{' or '.join(map(str, beside))}, where there is none: export again"
     )
+
+
+def _written(frontend: FrontendSpec | None) -> dict[str, Any] | None:
+    """A front end as JSON; what only that of ESPHome has is left out of others."""
+    if frontend is None:
+        return None
+    fields = dataclasses.asdict(frontend)
+    return fields if frontend.kind else {k: v for k, v in fields.items() if k != "kind"}
 
 
 def _heard(base: Base) -> dict[str, Any]:

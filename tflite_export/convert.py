@@ -23,6 +23,7 @@ from tflite_export.blueprint import Blueprint, Precision
 from tflite_export.keyword_graphs import FirmwareGraph, KeywordGraph, StreamingGraph
 from tflite_export.layers import Layers
 from tflite_export.micro.graphs import MicroGraph
+from tflite_export.micro.wake_word import WakeWordGraph
 from tflite_export.personal import PersonalGraph
 from tflite_export.sentence_graphs import PersonalSentenceGraph, SentenceGraph
 
@@ -62,6 +63,8 @@ def graph_of(blueprint: Blueprint) -> Layers:
             return StreamingGraph(network, ranges)
         case "micro":
             return MicroGraph(network, ranges)
+        case "wake-word":
+            return WakeWordGraph(network, ranges)
         case "personal":
             return PersonalGraph(network, blueprint.base_sha256, blueprint.batch_clips)
         case "sentence":
@@ -96,6 +99,8 @@ def convert(graph: Layers, precision: Precision) -> bytes:
         converter._experimental_variable_quantization = graph.integer_stream or streams
         if graph.integer_stream:
             converter.inference_input_type = tf.int8
+        if graph.integer_output:
+            converter.inference_output_type = tf.uint8
         if precision == "fp16":
             converter.target_spec.supported_types = [tf.float16]
         try:

@@ -34,12 +34,24 @@ def render(template: str, **context: Any) -> str:
 
 
 def in_numpy(spec: FrontendSpec) -> str:
-    """A program of NumPy alone: `features(samples)` with this front end's numbers, in float64."""
+    """A program of NumPy alone: `features(samples)` with this front end's numbers, in float64.
+
+    Empty for the kind "pcan", which `pymicro-features` computes to the bit.
+    """
+    if spec.kind:
+        return ""
     return render("front_end.py.jinja", spec=spec, cepstra=spec.cepstra)
 
 
 def in_words(spec: FrontendSpec) -> tuple[str, ...]:
     """The steps from samples to features, one sentence each."""
+    if spec.kind:
+        return (
+            "The audio front end of TensorFlow Lite Micro with the settings of microWakeWord, to "
+            "the bit: windows of 30 ms every 10 ms, 40 bands from 125 to 7500 Hz, noise reduction, "
+            "PCAN, logarithm; its integers are multiplied by 10/256.",
+            "ESPHome and the package pymicro-features compute it.",
+        )
     return tuple(render("front_end.txt", spec=spec, cepstra=spec.cepstra).splitlines())
 
 

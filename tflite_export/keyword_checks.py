@@ -21,11 +21,12 @@ from tflite_export.flatbuffer import card_bytes, float_weights
 from tflite_export.interchange import keyword_files
 from tflite_export.interpreter import TfliteModel
 from tflite_export.micro.checks import micro_checks
+from tflite_export.micro.esphome import wake_word_checks
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
 from tflite_export.personal_checks import personal_checks
 from tflite_export.weights import network
 
-INTEGER_KINDS = ("int8", "streaming-int8", "cc", "micro")
+INTEGER_KINDS = ("int8", "streaming-int8", "cc", "micro", "esphome")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
 INT8_BYTES_PER_PARAMETER, FLOAT_BYTES, INT8_FURTHER_BYTES = 1.3, 4, 20_000
 # Between words and in noise louder than any calibration clip, torch's own predictions are near
@@ -49,10 +50,10 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
     made_of = network(evidence.trained).merged()
     merged = made_of.parameters.values()
     if kind in INTEGER_KINDS:
+        allowed = 0 if kind == "esphome" else sum(x.size for x in merged if x.ndim == 2)
         yield at_most(
-            "weights that compute in float", float_weights(model.content),
-            sum(value.size for value in merged if value.ndim == 2), "the adapter's",
-        )  # fmt: skip
+            "weights that compute in float", float_weights(model.content), allowed, "the adapter's"
+        )
     match kind:
         case "float":
             yield AtWork("every logit of the probes")
@@ -81,6 +82,8 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         case "micro":
             yield from micro_checks(model, evidence, made_of)
             yield _size(model, evidence)
+        case "esphome":
+            yield from wake_word_checks(model, evidence, made_of)
         case "personal":
             yield from personal_checks(model, evidence)
         case _:

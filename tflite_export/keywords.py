@@ -23,7 +23,8 @@ from tflite_export.interchange import keyword_files
 from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
-from tflite_export.micro.blueprint import micro_blueprint
+from tflite_export.micro.blueprint import micro_blueprint, wake_word_blueprint
+from tflite_export.micro.esphome import manifest
 from tflite_export.micro.runtime import measured
 from tflite_export.micro.sources import SOURCES, micro_sources
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE
@@ -44,16 +45,19 @@ FILES = {
     "adapter": "adapter.safetensors",
     "cc": "model_int8.cc",
     "micro": "model_micro.tflite",
+    "esphome": "model_esphome.tflite",
     **keyword_files.FILES,
 }
+MICRO = ("micro", "esphome")
 CALIBRATION_FILE = "calibration.json"
 C_NAME = "fedspeech_model_int8"
+MANIFEST = "model_esphome.json"
 MICRO_ARRAY, MICRO_C_NAME = "model_micro.cc", "fedspeech_model_micro"
 
 
 def _input(frontend: FrontendSpec, context_frames: int) -> str:
     before = context_frames * frontend.hop_samples
-    features = "cepstra" if frontend.cepstra else "log-mel"
+    features = frontend.kind or ("cepstra" if frontend.cepstra else "log-mel")
     return (
         f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
         f"after the {before} samples heard before it: {before + frontend.clip_samples} "
@@ -83,9 +87,10 @@ class KeywordFamily(Family):
         GOLDEN_FILE: tuple(FILES),
         CALIBRATION_FILE: INTEGER_KINDS,
         **dict.fromkeys((*SOURCES, MICRO_ARRAY), ("micro",)),
+        MANIFEST: ("esphome",),
     }
-    firmware = ("cc", "micro")
-    extras: ClassVar = {**keyword_files.EXTRAS, "micro": "micro"}
+    firmware = ("cc", *MICRO)
+    extras: ClassVar = {**keyword_files.EXTRAS, **dict.fromkeys(MICRO, "micro")}
     own_recordings = True
     logit_limit = MAX_LOGIT_DIFFERENCE
 
@@ -99,7 +104,7 @@ class KeywordFamily(Family):
         self.trained = evidence.trained
         self.num_inputs, self.num_speech_inputs = len(evidence.probes), len(evidence.speech)
         self._network = network(self.trained)
-        self._micro = b""
+        self._micro: dict[str, bytes] = {}
         self._merged = self._network.merged()
         self._float: bytes | None = None
 
@@ -108,6 +113,21 @@ class KeywordFamily(Family):
         """See `family.Family.of`."""
         evidence = Evidence(trained, repeated(material.speech), material.held_out())
         return cls(evidence, material.calibration, material.batch_clips)
+
+    def lacking(self, kind: str) -> str:
+        """See `family.Family.lacking`; a front end that no graph holds decides too."""
+        esphome = self.trained.base.built_in.frontend.kind is not None
+        if esphome and kind not in ("esphome", "adapter"):
+            return (
+                "the base hears through ESPHome's front end, which no graph holds; its files are "
+                "esphome and adapter"
+            )
+        if kind == "esphome" and not esphome:
+            return (
+                "ESPHome has a front end of its own; train a base behind it: fedspeech pretrain "
+                "--encoder esphome"
+            )
+        return super().lacking(kind)
 
     def prepare(self, kinds: Sequence[str]) -> None:
         """See `family.Family.prepare`."""
@@ -141,8 +161,8 @@ class KeywordFamily(Family):
         inside = card.inside(kind, self.calibrated_on(kind))
         # The card's text would be a tenth of firmware that nobody reads it in.
         content = convert_with_card(self.blueprint(kind), inside, converter, text=False)
-        if kind == "micro":
-            self._micro = content
+        if kind in MICRO:
+            self._micro[kind] = content
             return content
         return to_c_array(content, C_NAME, self._firmware_notes(card, len(content))).encode()
 
@@ -171,6 +191,8 @@ class KeywordFamily(Family):
                 return self._integer("firmware")
             case "micro":
                 return micro_blueprint(self._merged, self.calibration.waveforms)
+            case "esphome":
+                return wake_word_blueprint(self._merged, self.calibration.waveforms)
             case _:
                 return Blueprint(
                     graph="personal",
@@ -193,8 +215,11 @@ class KeywordFamily(Family):
             return golden_vectors(self.trained, with_logits=True)
         if name in SOURCES:
             return self._sources[name]
+        if name == MANIFEST:
+            word, arena = self.trained.base.vocabulary.labels[0], measured(self._micro["esphome"])
+            return manifest(word, FILES["esphome"], arena.arena_bytes)
         if name == MICRO_ARRAY:
-            return to_c_array(self._micro, MICRO_C_NAME, ["See model_micro.h."]).encode()
+            return to_c_array(self._micro["micro"], MICRO_C_NAME, ["See model_micro.h."]).encode()
         clips = [list(clip) for clip in self.calibration.clips]
         return json_bytes({**self.calibration.to_json(), "list": clips})
 
@@ -202,7 +227,7 @@ class KeywordFamily(Family):
     def _sources(self) -> dict[str, bytes]:
         base = self.trained.base
         spec, labels = base.built_in.frontend, base.vocabulary.labels
-        return micro_sources(measured(self._micro), spec, labels)
+        return micro_sources(measured(self._micro["micro"]), spec, labels)
 
     @cached_property
     def calibration(self) -> Calibration:

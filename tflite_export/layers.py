@@ -36,9 +36,11 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
 
     Attributes:
       integer_stream: whether inputs and variables are integers as well.
+      integer_output: whether the output is one, without a sign.
     """
 
     integer_stream = False
+    integer_output = False
 
     def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Waveform to log-mel or cepstra, frame by frame: no statistic over the clip, no centering.
 
 Frame t needs samples `t * hop` to `t * hop + window - 1` and nothing else, so a phone computes it
-as soon as its last sample has arrived.
+as soon as its last sample has arrived. (The kind "pcan" also remembers the noise before them.)
 
     frontend = LogMel(FrontendSpec())
     features = frontend(waveforms)      # (n, 16000) -> (n, 49, 40)
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedspeech.audio.pcan import pcan_features
 from fedspeech.audio.spec import Cepstra, FrontendSpec
 
 
@@ -127,6 +128,10 @@ class LogMel(nn.Module):
                 f"waveforms must have shape (n, at least {self.spec.window_samples} samples), got "
                 f"{tuple(waveforms.shape)}"
             )
+        if self.spec.kind == "pcan":
+            whole = torch.round(waveforms.cpu() * 2**15).clamp(-(2**15), 2**15 - 1)
+            features = pcan_features(whole.to(torch.int16).numpy())
+            return torch.from_numpy(features).to(waveforms.device)
         frames = waveforms.unfold(1, self.spec.window_samples, self.spec.hop_samples)
         cepstra = self.spec.cepstra
         if cepstra:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -46,6 +46,8 @@ class FrontendSpec:
         -40 dB of nominal still lies above the default; what lies below it is digital silence.
       clip_samples: length of one keyword clip, or the longest sentence.
       cepstra: None for log-mel.
+      kind: "pcan" for the features of microWakeWord and ESPHome (`audio.pcan`), whose numbers are
+        those of `PCAN`; None for log-mel and cepstra.
 
     Raises:
       ValueError: if the numbers cannot describe a front end.
@@ -60,10 +62,17 @@ class FrontendSpec:
     floor: Positive = 1e-8
     clip_samples: int = 16_000
     cepstra: Cepstra | None = None
+    kind: Literal["pcan"] | None = None
 
     def __post_init__(self) -> None:
         """Checks that the numbers fit together."""
         check_limits(self)
+        fixed = (self.rate_hz, self.window_samples, self.hop_samples, self.num_mels, self.floor)
+        if self.kind is not None and (self.cepstra or fixed != (16_000, 480, 160, 40, 1.0)):
+            raise ValueError(
+                f"kind={self.kind} has 40 bands of windows of 480 samples every 160 at 16000 Hz, "
+                f"floor 1 and no cepstra, got {self}"
+            )
         if not 0 <= self.low_hz < self.high_hz <= self.rate_hz / 2:
             raise ValueError(
                 "mel bands must satisfy 0 <= low_hz < high_hz <= rate_hz / 2, got "
@@ -136,3 +145,9 @@ SPHINX_MFCC = FrontendSpec(
     cepstra=Cepstra(),
 )
 """13 cepstra, 100 frames a second, as CMU's Sphinx computes them: what AN4 is distributed as."""
+
+PCAN = FrontendSpec(
+    window_samples=480, hop_samples=160, low_hz=125.0, high_hz=7_500.0, floor=1.0, kind="pcan"
+)
+"""40 bands, 100 frames a second, noise subtracted and gain normalized: what ESPHome computes. The
+features of digital silence are 0, the logarithm of the floor."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fedspeech.audio.spec import LOG_MEL, PCAN, FrontendSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
@@ -73,10 +75,17 @@ class EncoderSpec:
 
 ENCODERS: Mapping[str, EncoderSpec] = {
     "standard": EncoderSpec(),
-    "micro": EncoderSpec(stem_channels=32, channels=(32, 40, 40), features=48),
+    "micro": (_MICRO := EncoderSpec(stem_channels=32, channels=(32, 40, 40), features=48)),
+    "esphome": _MICRO,
 }
 """Layouts by the name that scenarios and `fedspeech pretrain` choose them by.
 
 "micro" has 49,456 parameters for the 116,224 of "standard", the same strides and the same receptive
-field: a microcontroller has room for its weights and for what it remembers of a stream.
+field: a microcontroller has room for its weights and for what it remembers of a stream. "esphome"
+is the same behind the front end that ESPHome has.
 """
+
+
+def front_end_of(encoder: str) -> FrontendSpec:
+    """The front end before an encoder of `ENCODERS`."""
+    return PCAN if encoder == "esphome" else LOG_MEL

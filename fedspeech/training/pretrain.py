@@ -30,7 +30,7 @@ from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
 from fedspeech.corpora.synthetic import pretraining_spec
 from fedspeech.limits import Count, Decay, NotNegative, Positive, check_limits
 from fedspeech.models.base import Base, Provenance
-from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec
+from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec, front_end_of
 from fedspeech.models.kws import KwsEncoder, pooled_logits
 from fedspeech.training.base_training import (
     Lesson,
@@ -86,7 +86,7 @@ class PretrainSettings:
         """
         if encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
-        return cls(encoder=ENCODERS[encoder])
+        return cls(encoder=ENCODERS[encoder], frontend=front_end_of(encoder))
 
 
 def pretrain(

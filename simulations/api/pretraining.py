@@ -52,7 +52,8 @@ def pretrain(
         tenth of the public ones.
       lexicon: words that the built-in lexicon lacks to ARPAbet strings.
       task: "kws" for words, "asr" for sentences.
-      encoder: "standard", or "micro" for a base that microcontrollers have room for; for words.
+      encoder: "standard"; "micro" for a base that microcontrollers have room for; "esphome" for the
+        same behind the front end that ESPHome has. For words.
       license: of the weights in a `.pt2` or `.tflite` file, SPDX where there is one.
       seed: of speakers and weights.
       out: where the base is written as well; None: nowhere.

@@ -46,7 +46,7 @@ def pretrain(
     ] = None,
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
     encoder: Annotated[
-        str, typer.Option(help="standard, or micro for microcontrollers; for words.")
+        str, typer.Option(help="standard, or micro or esphome for microcontrollers; for words.")
     ] = "standard",
     license_: Annotated[
         str, typer.Option("--license", help="Of the weights of a network alone.")

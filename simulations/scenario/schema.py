@@ -66,7 +66,7 @@ class BaseSettings(Section):
     )
     encoder: str = Field(
         default="standard",
-        description='Size of the encoder of a "synthetic" base for words: "standard" or "micro", '
+        description='Encoder of a "synthetic" base for words: "standard", or "micro" or "esphome" '
         "for microcontrollers (docs/microcontrollers.md). Other bases bring their own.",
     )
 

@@ -15,7 +15,7 @@ from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec
+from fedspeech.models.encoder_spec import ENCODERS, front_end_of
 from fedspeech.models.exported.folder import assembled
 from fedspeech.models.exported.speech_embedding import LICENSE, PROVENANCE, speech_embedding
 from fedspeech.models.kws import KwsEncoder
@@ -65,7 +65,7 @@ def layout_of(scenario: Scenario) -> Base:
             f"this base hears {base.encoder.clip_samples} (encoder.clip_samples of its base.toml)"
         )
     if scenario.base.encoder != "standard":
-        base = _resized(base, ENCODERS[scenario.base.encoder])
+        base = _resized(base, scenario.base.encoder)
     return _cut_for(scenario, base)
 
 
@@ -113,12 +113,14 @@ def embedding_base(vocabulary: Labels) -> Base:
     )
 
 
-def _resized(base: Base, spec: EncoderSpec) -> Base:
-    """A layout with an encoder of other sizes; its weights say nothing."""
+def _resized(base: Base, name: str) -> Base:
+    """A layout with another encoder of `ENCODERS`; its weights say nothing."""
+    spec = ENCODERS[name]
     head = np.zeros((len(base.head_bias), spec.features), dtype=np.float32)
     with torch.random.fork_rng(devices=[]):  # initial weights draw on torch's own generator
         network = KwsEncoder(spec)
-    encoder = dataclasses.replace(base.built_in, network=network)
+    frontend = front_end_of(name)
+    encoder = dataclasses.replace(base.built_in, network=network, frontend=frontend)
     return dataclasses.replace(base, encoder=encoder, head_weight=head)
 
 

@@ -26,11 +26,11 @@ from tflite_export.publishing import export_family
 from tflite_export.verification import verify, verify_content
 from tflite_export.weights import network
 
-# Those that need an extra of their own are made where it is installed; "micro" has tests in micro/.
+# Those that need an extra of their own are made where it is installed; files of firmware are tested in micro/.
 KINDS = tuple(
     kind
     for kind in FILES
-    if kind != "micro" and not lacking(KeywordFamily.extras.get(kind, "export"))
+    if kind not in ("micro", "esphome") and not lacking(KeywordFamily.extras.get(kind, "export"))
 )
 PUBLISHED = {FILES[kind] for kind in KINDS}
 

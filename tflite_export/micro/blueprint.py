@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fedspeech.audio.pcan import LARGEST_FEATURE
 from fedspeech.errors import ExportRefused
 from tflite_export.arrays import FloatArray, Network, convolution_steps
 from tflite_export.blueprint import Blueprint, Ranges
@@ -19,10 +20,11 @@ def micro_blueprint(network: Network, waveforms: FloatArray) -> Blueprint:
       ExportRefused: if there is no front end in C for the features of the network.
     """
     spec = network.frontend
-    if spec.cepstra or spec.window_samples & (spec.window_samples - 1):
+    if spec.kind or spec.cepstra or spec.window_samples & (spec.window_samples - 1):
+        kind = spec.kind or ("cepstra" if spec.cepstra else "log-mel")
         raise ExportRefused(
             "micro: the front end in C computes log-mel with an FFT whose length is a power of "
-            f"two, got {'cepstra' if spec.cepstra else 'log-mel'} of {spec.window_samples} samples"
+            f"two, got {kind} of {spec.window_samples} samples"
         )
     features = log_mel(spec, waveforms)
     # Digital silence lies below what recordings have, and is what a stream begins with.
@@ -32,6 +34,31 @@ def micro_blueprint(network: Network, waveforms: FloatArray) -> Blueprint:
     ranges: Ranges = {**observe(network, waveforms), "input": heard}
     return Blueprint(
         graph="micro", network=standardized_inside(network), precision="int8", ranges=ranges
+    )
+
+
+def wake_word_blueprint(network: Network, waveforms: FloatArray) -> Blueprint:
+    """The wake word for ESPHome of a merged network.
+
+    Raises:
+      ExportRefused: if the network hears other features, knows more words than one, or has an
+        adapter that is no head.
+    """
+    if network.frontend.kind != "pcan":
+        raise ExportRefused(
+            "esphome: ESPHome has a front end of its own; train a base behind it: fedspeech "
+            "pretrain --encoder esphome"
+        )
+    bias = network.parameters["head_bias"]
+    if len(bias) != 3 or network.adapter.name != "head":
+        raise ExportRefused(
+            "esphome: one file detects one word, with a base of one target word and the adapter "
+            f"head or affine; got {len(bias) - 2} words and the adapter {network.adapter.name}"
+        )
+    # ESPHome quantizes by this range whatever the file says.
+    ranges = {**observe(network, waveforms), "input": (0.0, LARGEST_FEATURE)}
+    return Blueprint(
+        graph="wake-word", network=standardized_inside(network), precision="int8", ranges=ranges
     )
 
 

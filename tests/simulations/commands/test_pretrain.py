@@ -15,7 +15,10 @@ from simulations.commands.pretrain import pretrain
         ({"corpus": "folder"}, "--corpus and --speakers belong together"),
         ({"task": "asr", "words": "yes no"}, "--words belongs to --task kws"),
         ({"task": "asr", "encoder": "micro"}, "--encoder is of a base for words that is trained"),
-        ({"words": "yes no", "encoder": "huge"}, "encoder must be one of standard, micro, got"),
+        (
+            {"words": "yes no", "encoder": "huge"},
+            "encoder must be one of standard, micro, esphome, got",
+        ),
         ({"task": "melody"}, "--task must be kws or asr, got 'melody'"),
     ],
 )
