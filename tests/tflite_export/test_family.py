@@ -26,7 +26,7 @@ from tflite_export.publishing import export_family
 from tflite_export.verification import verify, verify_content
 from tflite_export.weights import network
 
-# Those that need an extra of their own are made where it is installed; files of firmware are tested in micro/.
+# Those that need an extra of their own are made where it is installed; micro/ tests firmware.
 KINDS = tuple(
     kind
     for kind in FILES
