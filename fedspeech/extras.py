@@ -50,6 +50,7 @@ EXTRAS: Mapping[str, Extra] = {
         "the package tflite-micro, in which it is run before it is published,",
         ("tflite_micro",),
     ),
+    "executorch": Extra("the file for ExecuTorch", "its package", ("executorch",)),
     "onnx": Extra("the file for ONNX", "ONNX and onnxruntime", ("onnx", "onnxruntime")),
     "speech-embedding": Extra(
         "the base speech-embedding",

@@ -56,6 +56,7 @@ FENCES = {
     "tensorflow": tuple(f"tflite_export/{name.replace('.', '/')}.py" for name in CONVERSION),
     "tflite_micro": ("tflite_export/micro/runtime.py",),
     "ai_edge_litert": ("tflite_export/", "fedspeech/models/exported/tflite.py"),
+    "executorch": ("tflite_export/interchange/executorch_file.py",),
     "onnx": ("tflite_export/interchange/onnx_file.py",),
     "onnxruntime": ("tflite_export/interchange/onnx_file.py",),
     "optuna": ("simulations/tuning/",),

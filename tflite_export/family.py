@@ -26,6 +26,7 @@ from tflite_export.card import Card, TaskOnCard
 from tflite_export.checks import AtWork, Check
 from tflite_export.converter import Converter, convert_with_card
 from tflite_export.evidence import HeldOut
+from tflite_export.interchange.executorch_file import ExecutorchModel
 from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.weights import Trained
@@ -130,13 +131,13 @@ class Family(ABC):
           ExportRefused: if there is no such kind, or a check fails; names it and its figure.
         """
 
-    def onnx_checks(self, model: OnnxModel) -> Iterator[Check]:
-        """Everything that an ONNX file must pass.
+    def whole_checks(self, model: OnnxModel | ExecutorchModel) -> Iterator[Check]:
+        """Everything that a file for another runtime than LiteRT must pass.
 
         Raises:
           ExportRefused: if the family has none, or a check fails; names it and its figure.
         """
-        raise ExportRefused(f"{self.task.name}: no file of the family is an ONNX file")
+        raise ExportRefused(f"{self.task.name}: no file of the family is for another runtime")
 
     @abstractmethod
     def write_beside(self, name: str) -> bytes:

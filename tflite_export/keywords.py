@@ -20,6 +20,7 @@ from tflite_export.family import DEFAULT_BATCH_CLIPS, Family, Material
 from tflite_export.files import json_bytes, to_c_array
 from tflite_export.front_end import GOLDEN_FILE, golden_vectors
 from tflite_export.interchange import keyword_files
+from tflite_export.interchange.executorch_file import ExecutorchModel
 from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
@@ -205,9 +206,9 @@ class KeywordFamily(Family):
         """See `family.Family.checks`."""
         return keyword_checks(kind, model, self.evidence)
 
-    def onnx_checks(self, model: OnnxModel) -> Iterator[Check]:
-        """See `family.Family.onnx_checks`."""
-        return keyword_files.onnx_checks(model, self.evidence)
+    def whole_checks(self, model: OnnxModel | ExecutorchModel) -> Iterator[Check]:
+        """See `family.Family.whole_checks`."""
+        return keyword_files.whole_checks(model, self.evidence)
 
     def write_beside(self, name: str) -> bytes:
         """See `family.Family.write_beside`."""

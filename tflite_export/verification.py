@@ -23,11 +23,17 @@ from tflite_export.checks import AtWork, Check, at_most
 from tflite_export.family import Family
 from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import multiply_adds, read_card, require_builtins
+from tflite_export.interchange.executorch_file import ExecutorchModel
 from tflite_export.interchange.onnx_file import OnnxModel
 from tflite_export.interpreter import Signature, TensorSpec, TfliteModel
 
 # The types that every wrapper of LiteRT on phones knows as arrays of numbers.
 _PHONE_TYPES = ("float32", "int32")
+
+_OTHER_RUNTIMES: Mapping[str, type[OnnxModel] | type[ExecutorchModel]] = {
+    ".onnx": OnnxModel,
+    ".pte": ExecutorchModel,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +85,11 @@ def verify_content(
     # No model, so nothing of what follows can be asked of it.
     if name.endswith(".safetensors"):
         return _verification(content, name, "adapter", _adapter_checks(content, family), {})
-    if name.endswith(".onnx"):
-        onnx = OnnxModel(content)
-        require_identity(onnx.card, family.trained, family.task.name)
-        checks = family.onnx_checks(onnx)
-        return _verification(content, name, str(onnx.card.get("file")), checks, onnx.operators())
+    if runtime := _OTHER_RUNTIMES.get(Path(name).suffix):
+        other = runtime(content)
+        require_identity(other.card, family.trained, family.task.name)
+        kind, checks = str(other.card.get("file")), family.whole_checks(other)
+        return _verification(content, name, kind, checks, other.operators())
     plain = model_bytes(content, name)
     model = TfliteModel(plain)
     card = read_card(plain)

@@ -255,6 +255,7 @@ def card_of(file: Path) -> dict[str, Any]:
     from tflite_export.adapter_file import read_adapter
     from tflite_export.files import model_bytes, read_file
     from tflite_export.flatbuffer import read_card
+    from tflite_export.interchange.executorch_file import ExecutorchModel
     from tflite_export.interchange.onnx_file import OnnxModel
     from tflite_export.interpreter import TfliteModel
 
@@ -263,6 +264,8 @@ def card_of(file: Path) -> dict[str, Any]:
         return read_adapter(content).card
     if file.suffix == ".onnx":
         return OnnxModel(content).card
+    if file.suffix == ".pte":
+        return ExecutorchModel(content).card
     return read_card(TfliteModel(model_bytes(content, file.name)).content)
 
 

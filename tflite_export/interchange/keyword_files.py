@@ -5,6 +5,7 @@
 | `classifier` | `model_classifier.tflite`, samples to logits | MediaPipe's AudioClassifier |
 | `log-mel` | `model_log_mel.tflite`, log-mel to logits, no transform | tf2onnx and others |
 | `onnx` | `model.onnx`, samples to logits | onnxruntime and others |
+| `executorch` | `model.pte`, samples to logits | ExecuTorch |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tflite_export.checks import Check, at_most
 from tflite_export.converter import carrying, require_same_outputs
 from tflite_export.evidence import Evidence
 from tflite_export.flatbuffer import alone
+from tflite_export.interchange.executorch_file import ExecutorchModel, write_executorch
 from tflite_export.interchange.onnx_file import OnnxModel, write_onnx
 from tflite_export.interchange.tflite_metadata import Description, described, read_labels
 from tflite_export.interpreter import TfliteModel
@@ -27,9 +29,10 @@ FILES = {
     "classifier": "model_classifier.tflite",
     "log-mel": "model_log_mel.tflite",
     "onnx": "model.onnx",
+    "executorch": "model.pte",
 }
-SIGNATURES = {"classifier": "waveform", "log-mel": "log_mel", "onnx": "waveform"}
-EXTRAS = {"onnx": "onnx"}
+SIGNATURES = {"classifier": "waveform", "log-mel": "log_mel"}
+EXTRAS = {"onnx": "onnx", "executorch": "executorch"}
 """Kind to the extra of fedspeech that it needs."""
 
 
@@ -50,6 +53,8 @@ def make_interchange(
     """
     if kind == "onnx":
         return write_onnx(network, card)
+    if kind == "executorch":
+        return write_executorch(network, card)
     plain = alone(convert(), SIGNATURES[kind])
     content = described(carrying(plain, card), _description(kind, network, card))
     require_same_outputs(plain, content, "metadata")
@@ -64,11 +69,10 @@ def metadata_checks(model: TfliteModel, labels: tuple[str, ...]) -> Iterator[Che
     yield at_most("labels of the metadata that differ", different, 0, f"{len(labels)} labels")
 
 
-def onnx_checks(model: OnnxModel, evidence: Evidence) -> Iterator[Check]:
-    """Every logit of the probes, by onnxruntime, against torch's."""
-    signature = SIGNATURES["onnx"]
-    found = model.run_each(signature, evidence.probes)
-    yield from require_logits(signature, evidence.logits, found, speech=len(evidence.speech))
+def whole_checks(model: OnnxModel | ExecutorchModel, evidence: Evidence) -> Iterator[Check]:
+    """Every logit of the probes, by the runtime of the file, against torch's."""
+    found = model.run_each("waveform", evidence.probes)
+    yield from require_logits("waveform", evidence.logits, found, speech=len(evidence.speech))
 
 
 def _description(kind: str, network: Network, card: Card) -> Description:

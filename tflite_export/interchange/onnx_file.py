@@ -21,6 +21,7 @@ from fedspeech.models.folded import FoldedConv
 from fedspeech.rollout.adapter_file import CARD_ENTRY
 from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.card import Card
+from tflite_export.interchange.transform import filters, waves
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "waveform", "logits"
@@ -96,28 +97,16 @@ def write_onnx(network: Network, card: Card) -> bytes:
 
 
 def _standardized(graph: _Graph, network: Network) -> str:
-    """Samples (n, s) to standardized log-mel (n, mels, frames).
-
-    The transform is a convolution with windowed cosines and sines of the bins under the filters:
-    every runtime has it, and onnxruntime's STFT is five times less exact on a lone tone.
-    """
+    """Samples (n, s) to standardized log-mel (n, mels, frames)."""
     spec, constant = network.frontend, graph.constant
-    bins = np.unique(network.mel_bins[network.mel_weights > 0])
-    filters = np.zeros((spec.num_mels, len(bins)), np.float32)
-    for mel, (covered, weights) in enumerate(
-        zip(network.mel_bins, network.mel_weights, strict=True)
-    ):
-        filters[mel, np.searchsorted(bins, covered[weights > 0])] = weights[weights > 0]
-    # Reduced to one period while they are integers: an angle of thousands would lose digits.
-    turns = np.outer(bins, np.arange(spec.window_samples)) % spec.window_samples
-    angles = 2 * np.pi * turns / spec.window_samples
     signal = graph.add("Unsqueeze", INPUT, constant("channel", [1], np.int64))
     squares = []
-    for name, wave in (("cosines", np.cos(angles)), ("sines", np.sin(angles))):
-        kernel = constant(name, (wave * network.window.astype(np.float64))[:, np.newaxis])
-        part = graph.add("Conv", signal, kernel, strides=[spec.hop_samples])
+    for name, wave in zip(("cosines", "sines"), waves(network), strict=True):
+        part = graph.add("Conv", signal, constant(name, wave), strides=[spec.hop_samples])
         squares.append(graph.add("Mul", part, part))
-    energies = graph.add("MatMul", constant("filters", filters), graph.add("Add", *squares))
+    energies = graph.add(
+        "MatMul", constant("filters", filters(network)), graph.add("Add", *squares)
+    )
     log_mel = graph.add("Log", graph.add("Add", energies, constant("floor", spec.floor)))
     centered = graph.add("Sub", log_mel, constant("mean", network.feature_mean[:, np.newaxis]))
     return graph.add("Div", centered, constant("std", network.feature_std[:, np.newaxis]))

@@ -7,7 +7,7 @@ import pytest
 
 from fedspeech.errors import ExportRefused
 from tflite_export.evidence import Evidence, HeldOut
-from tflite_export.interchange.keyword_files import onnx_checks
+from tflite_export.interchange.keyword_files import whole_checks
 from tflite_export.interchange.onnx_file import OnnxModel, write_onnx
 from tflite_export.weights import network
 
@@ -41,7 +41,7 @@ def test_the_file_gives_torchs_logits(make_trained, make_card, judged, adapter):
     """Speech, noise, tones, clicks, overload and silence; within 1e-4, the same answer each."""
     trained = make_trained(adapter)
     model = OnnxModel(written(trained, make_card))
-    difference, answers = onnx_checks(model, judged(trained))
+    difference, answers = whole_checks(model, judged(trained))
     assert difference.figure < difference.limit == 1e-4
     assert answers.figure == 1.0
     assert set(model.operators()) <= {
@@ -73,7 +73,7 @@ def test_the_card_is_in_the_file_and_the_same_model_has_the_same_bytes(make_trai
 def test_a_file_of_another_model_is_refused_with_its_figure(make_trained, make_card, judged):
     one, other = make_trained("head"), make_trained("affine")
     with pytest.raises(ExportRefused, match="waveform logits, largest difference"):
-        list(onnx_checks(OnnxModel(written(other, make_card)), judged(one)))
+        list(whole_checks(OnnxModel(written(other, make_card)), judged(one)))
 
 
 def test_torn_files_files_without_a_card_and_foreign_operators_are_refused(make_trained, make_card):
