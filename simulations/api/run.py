@@ -375,7 +375,7 @@ def load_run(path: str | Path, *, experiment: Experiment | None = None) -> Run:
         >>> fs.load_run("no such folder")
         Traceback (most recent call last):
         ...
-        fedspeech.errors.FedspeechError: no run folder at no such folder
+        fedspeech.errors.ArgumentRefused: no run folder at no such folder
 
     Args:
       path: the folder.
