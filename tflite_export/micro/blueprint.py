@@ -46,8 +46,8 @@ def wake_word_blueprint(network: Network, waveforms: FloatArray) -> Blueprint:
     """
     if network.frontend.kind != "pcan":
         raise ExportRefused(
-            "esphome: ESPHome has a front end of its own; train a base behind it: fedspeech "
-            "pretrain --encoder esphome"
+            "esphome: ESPHome has a front end of its own; train a base behind it: `fedspeech "
+            "pretrain --encoder esphome`"
         )
     bias = network.parameters["head_bias"]
     if len(bias) != 3 or network.adapter.name != "head":

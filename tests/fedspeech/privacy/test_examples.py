@@ -77,7 +77,6 @@ def test_examples_stand_apart_from_what_phones_have_spent(path, tmp_path):
     assert "examples" not in (tmp_path / "plain.jsonl").read_text()
 
 
-@pytest.mark.slow
 def test_every_run_that_hid_examples_counts_and_none_that_did_not(path):
     opened(path)
     opened(path, "plain", None)

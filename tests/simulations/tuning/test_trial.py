@@ -62,7 +62,6 @@ def charged_job(folder):
     return make_job(folder, rounds=2, secure_aggregation="ideal", noise_entropy="os")[1]
 
 
-@pytest.mark.slow
 def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_path):
     job, path = charged_job(tmp_path / "job"), tmp_path / "population.jsonl"
     hopeless = Hopeless(base=0.5, rounds=2, visibility="server")
