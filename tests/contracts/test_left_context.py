@@ -77,6 +77,7 @@ def test_speech_20_db_below_nominal_is_heard_almost_as_well(base, said, sounds, 
     assert accuracy(base, said, np.float32(0.1) * heard) > accuracy(base, said, heard) - 0.05
 
 
+@pytest.mark.slow
 def test_a_left_context_is_drawn_by_the_clip_alone_and_of_every_kind(base, people, said):
     samples = base.encoder.context_samples
     heard = with_left_context(people, said[:40], samples)

@@ -248,9 +248,8 @@ def test_runs_side_by_side_may_not_go_on_with_each_others_rounds(tmp_path):
             simulated_sum(grid, job.round_key(0), b)
 
 
-@pytest.mark.parametrize(
-    "memory", ["lasting", pytest.param("of the process", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["lasting", "of the process"])
 def test_no_older_copied_or_foreign_context_gets_a_second_answer(tmp_path, memory):
     """At every stage of a session: the honest request again, under each context there was."""
     folder = str(tmp_path / "phones") if memory == "lasting" else ""
@@ -280,7 +279,9 @@ def test_no_older_copied_or_foreign_context_gets_a_second_answer(tmp_path, memor
     assert set(tried) == set(IN_SESSION)
 
 
-@pytest.mark.parametrize("secure_aggregation", ["masked", "ideal"])
+@pytest.mark.parametrize(
+    "secure_aggregation", [pytest.param("masked", marks=pytest.mark.slow), "ideal"]
+)
 def test_a_session_goes_on_as_the_round_that_was_entered_and_as_no_other(
     tmp_path, secure_aggregation
 ):
@@ -418,6 +419,7 @@ def test_rounds_before_the_first_and_beyond_the_plan_are_not_entered(tmp_path):
         assert not grid.remembered
 
 
+@pytest.mark.slow
 def test_nothing_is_answered_that_could_not_be_remembered(tmp_path, monkeypatch):
     """A disk that is full at the moment of every write: no reply, at no stage."""
     tried = []

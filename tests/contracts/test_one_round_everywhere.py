@@ -99,7 +99,8 @@ def test_training_that_hides_clips_gives_the_same_bits_in_the_round_and_in_the_g
     np.testing.assert_array_equal(grid_state.model, state.model)
 
 
-@pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ideal", "masked"])
 def test_sums_and_ledger_do_not_depend_on_the_number_of_shards(tmp_path, way):
     """A deployment on four nodes gives the bits of a simulation in two shards, noise included."""
     sums, ledgers = [], []
@@ -116,6 +117,7 @@ def test_sums_and_ledger_do_not_depend_on_the_number_of_shards(tmp_path, way):
     assert ledgers == [ledgers[0]] * 3
 
 
+@pytest.mark.slow
 def test_the_same_job_twice_is_the_same_ledger_and_adapter(tmp_path):
     path, job, arrays = make_job(tmp_path)
     first = run_in_grid(path, job, arrays, tmp_path / "a.jsonl")

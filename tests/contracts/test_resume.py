@@ -90,7 +90,8 @@ def copies(original, folder):
     return path
 
 
-@pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ideal", "masked"])
 @pytest.mark.parametrize("stride", [37, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_seeded_killed_before_any_step_ends_with_the_bits_of_one_that_was_not(
     tmp_path, way, stride

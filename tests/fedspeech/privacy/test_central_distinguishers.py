@@ -170,6 +170,7 @@ def abandoning_attack(job, trials=400):
     return audited_epsilon(*scores, [0.5], plan.delta), scores
 
 
+@pytest.mark.slow
 def test_that_a_round_is_abandoned_as_too_long_tells_no_more_than_its_noisy_sum():
     found, scores = abandoning_attack(Served())
     assert found < CENTRAL.guarantee(1).epsilon_release

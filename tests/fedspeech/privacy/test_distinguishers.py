@@ -68,7 +68,10 @@ def server_attack(plan, trials=4000, length=1.0):
     return audited_epsilon(*scores, thresholds, plan.delta)
 
 
-@ALL_BUT_LOCAL_QUICKLY
+@pytest.mark.parametrize(
+    "mechanism",
+    ["distributed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("skellam", "local"))],
+)
 def test_the_server_never_beats_its_epsilon(mechanism):
     plan = ON_PHONES[mechanism]
     assert 0.2 < server_attack(plan) < plan.guarantee(1).epsilon_server

@@ -14,7 +14,7 @@ from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.session import sum_vectors
 
 
-@pytest.mark.parametrize("phones", [12, 140])
+@pytest.mark.parametrize("phones", [12, pytest.param(140, marks=pytest.mark.slow)])
 def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, monkeypatch):
     calls = collections.Counter()
 

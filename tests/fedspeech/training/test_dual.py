@@ -36,6 +36,7 @@ def parameters(seed=0):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     st.sampled_from([0.01, 0.1]), st.sampled_from([0.0, 0.9]), st.sampled_from([0.0, 0.3]),

@@ -402,6 +402,7 @@ def test_summary_without_optional_parts_still_reads(example, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_on_a_time_axis_shows_what_it_takes_of_a_phone_and_how_long(
     example, tmp_path, monkeypatch
 ):
