@@ -60,6 +60,13 @@ def a_microcontroller_that_remembers_half_a_clip():
     )
 
 
+def a_microcontroller_that_forgets_the_oldest_of_thirteen():
+    remembered = graphs._remembered
+    graphs._remembered = lambda name, silent, frames: remembered(
+        name, silent, frames - (name == "windows")
+    )
+
+
 if __name__ == "__main__":
     globals()[os.environ["BROKEN_GRAPH"]]()
     convert.main()

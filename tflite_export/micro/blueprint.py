@@ -73,3 +73,12 @@ def multiply_adds_per_second(network: Network) -> float:
     )
     head = sum(value.size for value in network.parameters.values() if value.ndim == 2)
     return frames_per_second * (convolutions + head / stride)
+
+
+def calls_in_reach(network: Network) -> int:
+    """Calls on which an answer depends: what its oldest encoder frame sees, and all since then."""
+    steps = list(convolution_steps(network.encoder))
+    stride = steps[-1][2]
+    receptive = 1 + sum(conv.left_padding * step for _, conv, step in steps)
+    windows = math.ceil(network.frontend.frames_per_clip / stride)
+    return math.ceil((receptive + (windows - 1) * stride) / stride)

@@ -6,6 +6,7 @@ without a reset: what came before a clip changes no bit of its answer, which is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from tflite_export.arrays import FloatArray, Network
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence, HeldOut, log_mel
 from tflite_export.interpreter import TfliteModel
-from tflite_export.micro.blueprint import multiply_adds_per_second
+from tflite_export.micro.blueprint import calls_in_reach, multiply_adds_per_second
 from tflite_export.micro.runtime import MicroModel, least_arena_bytes
 from tflite_export.parity import require_answers
 
@@ -33,6 +34,8 @@ ARENA_LIMIT_BYTES = 64_000
 MULTIPLY_ADDS_LIMIT = 100e6
 """What 100 MHz do at one a cycle."""
 MICRO_CLIPS = 300
+REACH_CLIPS = 24
+"""Of the oldest sound in reach the integers keep a trace in some 60 % of clips."""
 
 IntArray = NDArray[np.int8]
 Run = Callable[[IntArray], NDArray[Any]]
@@ -49,22 +52,25 @@ class MicroStream:
 
     def __init__(self, run: Run, micro: MicroModel, spec: FrontendSpec) -> None:
         (_, self.stride, _), self._scale, self._zero = micro.input
-        self._run, self._spec = run, spec
+        self._run, self.spec = run, spec
 
     def outputs(self, samples: FloatArray) -> NDArray[Any]:
         """Goes on with samples (n,) after digital silence: one row for each call, (calls, c)."""
-        before = self._spec.window_samples - self._spec.hop_samples
-        return self.of_frames(log_mel(self._spec, np.pad(samples, (before, 0))[np.newaxis])[0])
+        before = self.spec.window_samples - self.spec.hop_samples
+        return self.of_frames(log_mel(self.spec, np.pad(samples, (before, 0))[np.newaxis])[0])
 
     def of_frames(self, features: FloatArray) -> NDArray[Any]:
         """The same of log-mel (frames, mels); frames that fill no call are left out in front."""
-        frames = self.quantized(features[len(features) % self.stride :])
+        return self.of_integers(self.quantized(features[len(features) % self.stride :]))
+
+    def of_integers(self, frames: IntArray) -> NDArray[Any]:
+        """The same of whole calls of frames that are quantized already, int8."""
         calls = frames.reshape(-1, 1, self.stride, frames.shape[1])
         return np.concatenate([self._run(call) for call in calls])
 
     def answers(self, waveforms: FloatArray) -> NDArray[Any]:
         """The output at the end of each clip (n, heard_samples), (n, c)."""
-        return np.stack([self.of_frames(clip)[-1] for clip in log_mel(self._spec, waveforms)])
+        return np.stack([self.of_frames(clip)[-1] for clip in log_mel(self.spec, waveforms)])
 
     def quantized(self, features: FloatArray) -> IntArray:
         """Log-mel as the file takes it; see `fedspeech_quantize` in `front_end.c`."""
@@ -96,6 +102,7 @@ def micro_checks(model: TfliteModel, evidence: Evidence, network: Network) -> It
     )  # fmt: skip
     yield _listening(stream, evidence)
     yield from _start(model.content, evidence, spec)
+    yield from _reach(stream, evidence, calls_in_reach(network))
     yield from _memory(micro, evidence, spec)
     yield at_most(
         "multiply-adds a second", multiply_adds_per_second(network), MULTIPLY_ADDS_LIMIT,
@@ -152,6 +159,30 @@ def _start(content: bytes, evidence: Evidence, spec: FrontendSpec) -> Iterator[C
         "forgetting, outputs changed", float((here != there).sum()), 0,
         "a clip after its left context, behind another clip and behind what is no speech",
     )  # fmt: skip
+
+
+def _reach(stream: MicroStream, evidence: Evidence, calls: int) -> Iterator[Check]:
+    """How far back a stream remembers, to the call: no average over clips shows one window less.
+
+    Of each clip one call is made the loudest and then the quietest there is.
+    """
+    clips = log_mel(stream.spec, evidence.speech[: REACH_CLIPS + 1])
+    for back, what in ((calls, "oldest call in reach"), (calls + 1, "call before it")):
+        changed = 0
+        for before, clip in itertools.pairwise(clips):
+            sound = np.concatenate([before, clip])[-(calls + 1) * stream.stride :]
+            ends = []
+            for level in (-128, 127):
+                frames = stream.quantized(sound)
+                first = len(frames) - back * stream.stride
+                frames[first : first + stream.stride] = level
+                ends.append(stream.of_integers(frames)[-1])
+            changed += bool((ends[0] != ends[1]).any())
+        over = f"{len(clips) - 1} clips, {back} calls before the answer"
+        if back == calls:
+            yield at_least(f"remembering, clips that the {what} changes", changed, 1, over)
+        else:
+            yield at_most(f"forgetting, clips that the {what} changes", changed, 0, over)
 
 
 def _memory(micro: MicroModel, evidence: Evidence, spec: FrontendSpec) -> Iterator[Check]:

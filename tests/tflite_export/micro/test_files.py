@@ -119,6 +119,7 @@ def test_an_input_of_another_shape_or_type_is_refused(content):
             "a_microcontroller_that_remembers_half_a_clip",
             "largest difference of a logit from torch",
         ),
+        ("a_microcontroller_that_forgets_the_oldest_of_thirteen", "the oldest call in reach"),
     ],
 )
 def test_a_stream_with_a_fault_is_refused(make_broken, keywords, fault, check):
