@@ -108,7 +108,7 @@ def missing(name):
 
 @pytest.mark.slow
 def test_a_run_without_extras_says_first_what_it_will_not_write_and_goes_to_its_end(tmp_path):
-    changes = [part for change in TINY for part in ("--set", change)]
+    changes = [part for change in (*TINY, "export.at_end=true") for part in ("--set", change)]
     options = ("-s", "quick", *changes, "--workers", 1, "--out", "run")
     done = without_extras(tmp_path, "simulate", *options)
     assert done.returncode == 0, done.stderr

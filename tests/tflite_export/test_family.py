@@ -62,6 +62,7 @@ def make_with(keywords, card):
     def make(kind, broken):
         with pytest.MonkeyPatch.context() as patch, Converter("broken_graphs") as converter:
             patch.setenv("BROKEN_GRAPH", broken)
+            patch.setattr(keywords, "_float", None)  # which the right graph may have filled
             return keywords.make(kind, card, converter)
 
     return make

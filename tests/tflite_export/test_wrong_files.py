@@ -50,8 +50,9 @@ LISTENS_WRONGLY = {
     "memory_does_not_move_on": "hop logits",
     "hops_do_not_overlap": "hop logits",
     "forgets_every_thousandth_hop": "listening",
-    "reset_resets_nothing": "reset, outputs changed",
-    "reset_keeps_the_samples": "reset, outputs changed",
+    # Minutes of listening begin with a reset, and so may meet the fault before its own check does.
+    "reset_resets_nothing": "(reset, outputs changed|listening, )",
+    "reset_keeps_the_samples": "(reset, outputs changed|listening, )",
 }
 WRITES_WRONGLY = {
     "sentence_reset_keeps_a_layer": "embed, difference after reset",

@@ -1,5 +1,6 @@
 """Files of bases that are wrong or do not fit on the disk: named, refused, and nothing is lost."""
 
+import functools
 import os
 import resource
 import signal
@@ -126,6 +127,8 @@ def test_interrupting_pretrain_leaves_the_base_that_was_there(tmp_path):
          "--words", "yes no", "--out", str(out), "--cache", str(tmp_path / "cache")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # Whoever runs tests in the background ignores SIGINT, and children inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for line in child.stdout:
         if line.startswith("  pretrain"):  # it is in the middle of the work

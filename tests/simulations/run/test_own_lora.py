@@ -75,7 +75,9 @@ def run(brought, tmp_path_factory):
     """A run on it, whose folder of the base is gone."""
     copied = shutil.copytree(brought, tmp_path_factory.mktemp("copied") / "base")
     out = tmp_path_factory.mktemp("runs") / "whole"
-    made = simulate(tiny_scenario(*changes(copied)), out=out, workers=1, cache=cache())
+    made = simulate(
+        tiny_scenario(*changes(copied), "export.at_end=true"), out=out, workers=1, cache=cache()
+    )
     shutil.rmtree(copied)
     return made
 

@@ -33,7 +33,8 @@ def quick(monkeypatch):
     heard = {}
     learn = pretraining.pretrain
 
-    def one_epoch(lesson, vocabulary):
+    def one_epoch(lesson, vocabulary, settings):
+        del settings
         heard["training"] = {(clip.speaker_id, clip.word) for clip in lesson.utterances}
         heard["validation"] = {clip.speaker_id for clip in lesson.validation}
         return learn(lesson, vocabulary, pretraining_settings())
