@@ -118,7 +118,9 @@ def tampering(change):
 
 
 @pytest.mark.parametrize("kind", STAGES)
-@pytest.mark.parametrize("what", ["the phone is on fire", None])
+@pytest.mark.parametrize(
+    "what", ["the phone is on fire", pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_a_shard_that_fails_at_any_stage_abandons_the_round(tmp_path, kind, what):
     """Before the masked vectors nothing is charged; from then on it stays charged."""
 

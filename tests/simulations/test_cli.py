@@ -61,6 +61,7 @@ def test_whatever_charges_a_population_takes_its_ledger(fedspeech, monkeypatch, 
     assert (status, given["ledger"]) == (0, Path("population.jsonl"))
 
 
+@pytest.mark.slow
 def test_help_and_a_refused_scenario_import_nothing_heavy():
     code = (
         "import sys; from simulations import cli\n"

@@ -145,6 +145,7 @@ def mp3(samples, mode, rate_hz=16_000):
     return data[data.index(data[:2], 2) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])

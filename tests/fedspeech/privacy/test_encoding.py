@@ -25,6 +25,7 @@ def test_transform_is_the_hadamard_matrix_of_scipy(size):
     np.testing.assert_allclose(encoding.hadamard(vector), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @given(arrays(np.float64, st.integers(1, 70), elements=FLOATS), st.binary(max_size=8))
 def test_rotation_keeps_the_norm_and_is_undone(vector, seed):
     rotated = encoding.rotate(vector, seed)

@@ -35,6 +35,7 @@ def of_the_base(base, adapter):
     return adapter.spec.flatten(adapter.initial(base.head_weight, base.head_bias))
 
 
+@pytest.mark.slow
 def test_an_untrained_adapter_errs_as_the_base_does(base, adapter, sound):
     expected = ListeningCounts.nothing()
     for scene in negative_scenes(SECONDS, base.vocabulary.targets, 3, {}):
@@ -45,6 +46,7 @@ def test_an_untrained_adapter_errs_as_the_base_does(base, adapter, sound):
     assert found.hours == pytest.approx(SECONDS / 3600)
 
 
+@pytest.mark.slow
 def test_an_adapter_that_answers_silence_accepts_and_finds_nothing(base, adapter, sound):
     parameters = adapter.initial(base.head_weight, base.head_bias)
     parameters["head_bias"] = parameters["head_bias"] + 100.0 * np.eye(12, dtype=np.float32)[11]

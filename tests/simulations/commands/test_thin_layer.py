@@ -126,6 +126,7 @@ def texts(node):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_refusal_of_the_library_names_an_option():
     """Whoever calls a function has arguments; the command line puts options in their place."""
     found = []

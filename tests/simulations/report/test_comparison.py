@@ -88,6 +88,7 @@ def test_changed_settings_are_listed_with_both_values(pair, example):
     assert "privacy.clip_norm" in printed(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "warning"),
     [
