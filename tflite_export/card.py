@@ -276,7 +276,8 @@ class Card:
             labels=listed(self.labels),
             table=_table,
             paragraphs=paragraphs(self.privacy),
-            privacy=vars(self.privacy),
+            # As they are: rounded to the nearest, half of them would promise too much.
+            privacy={name: _whole(value) for name, value in vars(self.privacy).items()},
             segment_header=("segment", "value", "phones", *models),
             accuracies=[
                 (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
@@ -483,6 +484,11 @@ def _table(header: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
     """Renders a Markdown table."""
     lines = [header, ("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _whole(value: object) -> object:
+    """A finite number with all of its digits, anything else as it is."""
+    return repr(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

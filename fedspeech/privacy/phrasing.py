@@ -29,6 +29,8 @@ READER = (
     "an abort, is neither the server nor a member of a cohort, and is told nothing by either."
 )
 
+LARGEST_EXPONENT = 700.0  # whose exponential is a float
+
 SERVER_ADDS_NOISE = "it adds the noise itself, to sums that it sees without"
 
 RELATIONS = {
@@ -193,10 +195,13 @@ def tier(epsilon: float) -> str:
 
 def judgment(epsilon: float) -> str:
     """Says what an epsilon is worth: its tier, and the factor that any guess may gain in odds."""
-    if math.isinf(epsilon):
+    if epsilon > LARGEST_EXPONENT:
         return tier(epsilon)
-    factor = math.exp(min(epsilon, 700.0))
-    odds = f"{factor:,.1f}" if factor < 100 else f"{factor:.0e}"
+    factor = math.exp(epsilon)
+    # To one decimal or two digits, and up: to the nearest, "at most" would be wrong for half.
+    step = 0.1 if factor < 100 else 10.0 ** (math.floor(math.log10(factor)) - 1)
+    most = math.ceil(factor / step) * step
+    odds = f"{most:,.1f}" if factor < 100 else f"{most:,.0f}" if most < 1e6 else f"{most:.1e}"
     return f"{tier(epsilon)} (the odds of a guess change by a factor of {odds} at most)"
 
 

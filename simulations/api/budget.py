@@ -90,10 +90,10 @@ class Budget(Printed):
         plan_price.print_price(self.price, console, (self.solved, self.limit), explain)
 
     def __repr__(self) -> str:
-        """The two epsilons."""
+        """The two epsilons, whole: rounded to the nearest, half of them would be too small."""
         return (
-            f"Budget(epsilon_release={self.epsilon_release:.4g}, "
-            f"epsilon_server={self.epsilon_server:.4g}, delta={self.delta:.3g})"
+            f"Budget(epsilon_release={self.epsilon_release!r}, "
+            f"epsilon_server={self.epsilon_server!r}, delta={self.delta!r})"
         )
 
 

@@ -64,10 +64,10 @@ class Promise:
         return paragraphs(self.figures)
 
     def __repr__(self) -> str:
-        """The two epsilons."""
+        """The two epsilons, whole: rounded to the nearest, half of them would be too small."""
         return (
-            f"Promise(epsilon_release={self.epsilon_release:.4g}, "
-            f"epsilon_server={self.epsilon_server:.4g}, delta={self.delta:.3g})"
+            f"Promise(epsilon_release={self.epsilon_release!r}, "
+            f"epsilon_server={self.epsilon_server!r}, delta={self.delta!r})"
         )
 
     def _repr_html_(self) -> str:

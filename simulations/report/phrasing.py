@@ -220,9 +220,11 @@ def _odds(value: float, unit: str) -> str:
         return f"Nothing is promised: they may learn everything one {unit} contributed."
     if value > 20:
         return f"So large an ε is no protection to speak of for one {unit}."
+    factor = math.exp(value)
+    most = f"{math.ceil(100 * factor) / 100:,.2f}" if value < 3 else f"{math.ceil(factor):,}"
     return (
-        f"Any one {unit} changes the odds of what they see at most by a factor of "
-        f"{math.ceil(100 * math.exp(value)) / 100:,.{2 if value < 3 else 0}f} (e to the ε)."
+        f"Any one {unit} changes the odds of what they see at most by a factor of {most} (e to "
+        "the ε)."
     )
 
 

@@ -260,3 +260,12 @@ def test_a_card_begins_with_what_a_device_must_know(card):
     everybody = SegmentAccuracy(segment="all", value="all", phones=60, accuracy={"base": 0.829})
     whole = dataclasses.replace(card, metrics=(everybody, *card.metrics))
     assert "| accuracy over 60 phones | base 82.9% |" in whole.to_markdown()
+
+
+@pytest.mark.parametrize("epsilon", [0.976746624880177, 6.016082443548324, 123456.7])
+def test_no_figure_of_the_guarantee_is_below_what_it_is(trained, make_card, epsilon):
+    card = make_card(trained, epsilon_release=epsilon, delta=1 / 30_000)
+    text = card.to_markdown()
+    for name in ("epsilon_release", "delta"):
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert float(row.split("|")[2]) >= getattr(card.privacy, name)

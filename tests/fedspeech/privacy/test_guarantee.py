@@ -1,10 +1,13 @@
 import dataclasses
 import itertools
 import math
+import re
 import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant
 from fedspeech.privacy.guarantee import price
@@ -116,7 +119,7 @@ def test_a_judgment_in_words_tells_a_small_epsilon_from_a_large_one():
     said = [judgment(epsilon).split(" (")[0] for epsilon in (0.1, 1.0, 1.01, 10.0, 14.0)]
     assert said == ["strong", "strong", "reasonable", "reasonable", "weak by itself"]
     assert "2.7 at most" in judgment(0.98)
-    assert "1e+06" in judgment(14.0)
+    assert "1.3e+06" in judgment(14.0)
     assert judgment(math.inf) == "no protection"
     assert judgment(1e5)  # no overflow
     words = paragraphs(PLAN.guarantee(40))
@@ -193,3 +196,9 @@ def test_a_guarantee_takes_well_under_a_second():
     for rounds in np.linspace(1, 500, 25).astype(int):
         plan.guarantee(int(rounds))
     assert time.process_time() - started < 2.5
+
+
+@given(st.floats(1e-3, 700.0))
+def test_the_factor_of_a_judgment_is_never_below_what_it_may_be(epsilon):
+    said = float(re.search(r"factor of (\S+) at most", judgment(epsilon))[1].replace(",", ""))
+    assert math.exp(epsilon) <= said * (1 + 1e-12) <= 1.2 * math.exp(epsilon) + 0.1
