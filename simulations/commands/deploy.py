@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -19,7 +18,7 @@ from simulations.commands.options import (
     SeedOption,
     SetOption,
     WorkersOption,
-    in_options,
+    said_in_options,
     scenario_of,
 )
 
@@ -56,6 +55,7 @@ def local(
     )  # fmt: skip
 
 
+@said_in_options()
 def keys(
     folder: Annotated[Path, typer.Argument(help="A new folder, for this user alone.")],
     address: Annotated[str, typer.Option(help="IP address of the SuperLink.")],
@@ -63,8 +63,5 @@ def keys(
     valid_days: Annotated[int, typer.Option(min=1, help="Of certificates.")] = 365,
 ) -> None:
     """Make certificates and keys for a deployment on several machines."""
-    try:
-        fs.deployment_keys(folder, address, nodes=nodes, valid_days=valid_days)
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    fs.deployment_keys(folder, address, nodes=nodes, valid_days=valid_days)
     typer.echo(f"{folder}: ca.pem, server.pem, server.key, node-0 to node-{nodes - 1} with .pub")

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import JsonOption, in_options, show
+from simulations.commands.options import JsonOption, said_in_options, show
 
 
+@said_in_options()
 def ledger(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="A population's ledger, or a run folder.")
@@ -23,8 +23,5 @@ def ledger(
     as_json: JsonOption = False,
 ) -> None:
     """Check a ledger and print what its population has spent, run by run."""
-    try:
-        found = fs.ledger(path, head=head)
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    found = fs.ledger(path, head=head)
     show(found, as_json)

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import JsonOption, in_options, show
+from fedspeech.errors import ScenarioError
+from simulations.commands.options import JsonOption, said_in_options, show
 
 
+@said_in_options()
 def listen(
     file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
     wav: Annotated[Path | None, typer.Option(help="A recording to listen to.")] = None,
@@ -51,20 +52,17 @@ def listen(
     """Stream sound through an exported file: print detections, or false accepts per hour."""
     if sum(option is not None for option in (wav, folder, hours)) != 1:
         raise ScenarioError("listen takes one of --wav, --folder and --synthetic-hours")
-    try:
-        if wav:
-            show(
-                fs.listen(
-                    file, wav, threshold=threshold, smoothing_ms=smoothing_ms,
-                    cooldown_ms=cooldown_ms,
-                ),
-                as_json,
-            )  # fmt: skip
-            return
-        rates = fs.evaluate_listening(
-            file, folder=folder, synthetic_hours=hours, seed=seed, out=out, threshold=threshold,
-            smoothing_ms=smoothing_ms, cooldown_ms=cooldown_ms,
+    if wav:
+        show(
+            fs.listen(
+                file, wav, threshold=threshold, smoothing_ms=smoothing_ms,
+                cooldown_ms=cooldown_ms,
+            ),
+            as_json,
         )  # fmt: skip
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+        return
+    rates = fs.evaluate_listening(
+        file, folder=folder, synthetic_hours=hours, seed=seed, out=out, threshold=threshold,
+        smoothing_ms=smoothing_ms, cooldown_ms=cooldown_ms,
+    )  # fmt: skip
     show(rates, as_json)

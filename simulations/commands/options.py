@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -149,6 +150,22 @@ def in_options(error: ArgumentRefused, names: Mapping[str, str] | None = None) -
       names: argument to option, where the two differ.
     """
     return re.sub(r"`(\w+)`", lambda found: option_of(found[1], names), str(error))
+
+
+@contextmanager
+def said_in_options(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Decorates a command whose function refuses arguments: it says so with its options.
+
+    Args:
+      names: argument to option, where the two differ.
+
+    Raises:
+      ScenarioError: in the place of an `ArgumentRefused`.
+    """
+    try:
+        yield
+    except ArgumentRefused as error:
+        raise ScenarioError(in_options(error, names)) from None
 
 
 def option_of(name: str, names: Mapping[str, str] | None = None) -> str:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import JsonOption, in_options, show
+from simulations.commands.options import JsonOption, said_in_options, show
 
 AdapterArgument = Annotated[Path, typer.Argument(help="An adapter.safetensors of an export.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle, as it came.")]
@@ -36,6 +35,7 @@ def keys(
     typer.echo(f"{folder}: signing.pem, recovery.pem (keep it offline), trust.json (for the app)")
 
 
+@said_in_options()
 def make(
     adapter: AdapterArgument,
     out: OutOption,
@@ -53,16 +53,14 @@ def make(
     as_json: JsonOption = False,
 ) -> None:
     """Sign an adapter for phones."""
-    try:
-        made = fs.ota_make(
-            adapter, out, key=key, model=model, version=version, delta_from=delta_from,
-            valid_days=valid_days, phone=phone, seeded_noise=seeded_noise,
-        )  # fmt: skip
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    made = fs.ota_make(
+        adapter, out, key=key, model=model, version=version, delta_from=delta_from,
+        valid_days=valid_days, phone=phone, seeded_noise=seeded_noise,
+    )  # fmt: skip
     show(made, as_json)
 
 
+@said_in_options()
 def rotate(
     folder: Annotated[Path, typer.Argument(help="A new folder for the new keys.")],
     out: OutOption,
@@ -71,13 +69,11 @@ def rotate(
     as_json: JsonOption = False,
 ) -> None:
     """Make new keys, and the statement by which phones trust them instead."""
-    try:
-        made = fs.ota_rotate(folder, out, recovery=recovery, trust=trust)
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    made = fs.ota_rotate(folder, out, recovery=recovery, trust=trust)
     show(made, as_json)
 
 
+@said_in_options()
 def verify(
     bundle: BundleArgument,
     trust: TrustOption,
@@ -87,13 +83,11 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle as a phone does."""
-    try:
-        found = fs.ota_verify(bundle, trust=trust, delta_from=delta_from)
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    found = fs.ota_verify(bundle, trust=trust, delta_from=delta_from)
     show(found, as_json)
 
 
+@said_in_options()
 def enroll(
     folder: PhoneArgument,
     adapter: Annotated[Path, typer.Option(help="That the app ships with.")],
@@ -108,12 +102,7 @@ def enroll(
     as_json: JsonOption = False,
 ) -> None:
     """Make a phone's folder with what its app ships with."""
-    try:
-        made = fs.ota_enroll(
-            folder, adapter, trust=trust, model=model, version=version, phone=phone
-        )
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    made = fs.ota_enroll(folder, adapter, trust=trust, model=model, version=version, phone=phone)
     show(made, as_json)
 
 

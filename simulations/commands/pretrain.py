@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import CacheOption, CorpusOption, in_options
+from fedspeech.errors import ScenarioError
+from simulations.commands.options import CacheOption, CorpusOption, said_in_options
 
 
+@said_in_options()
 def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the base is written.")],
     base: Annotated[
@@ -55,16 +56,13 @@ def pretrain(
     """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
     if out.suffix != ".safetensors" and not base:
         raise ScenarioError(f"a base is written as a .safetensors file, got --out {out}")
-    try:
-        fs.pretrain(
-            tuple(word.lower() for word in re.split(r"[\s,]+", words) if word),
-            base=base or None, corpus=corpus, speakers=speakers, held_out=held_out,
-            lexicon=dict(_spelled(entry) for entry in lexicon or ()),
-            task=task,  # type: ignore[arg-type]
-            encoder=encoder, license=license_, seed=seed, out=out, cache=cache,
-        )  # fmt: skip
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    fs.pretrain(
+        tuple(word.lower() for word in re.split(r"[\s,]+", words) if word),
+        base=base or None, corpus=corpus, speakers=speakers, held_out=held_out,
+        lexicon=dict(_spelled(entry) for entry in lexicon or ()),
+        task=task,  # type: ignore[arg-type]
+        encoder=encoder, license=license_, seed=seed, out=out, cache=cache,
+    )  # fmt: skip
 
 
 def _spelled(entry: str) -> tuple[str, str]:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import JsonOption, in_options, print_json, show
+from simulations.commands.options import JsonOption, print_json, said_in_options, show
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The registry's folder.")]
 _NAMES = {"base": "for", "epoch": "keys-epoch"}
@@ -29,6 +28,7 @@ def list_releases(folder: FolderArgument, as_json: JsonOption = False) -> None:
     show(fs.registry(folder), as_json)
 
 
+@said_in_options()
 def publish(
     folder: FolderArgument,
     adapter: Annotated[Path, typer.Argument(help="An adapter.safetensors of an export.")],
@@ -45,12 +45,9 @@ def publish(
     as_json: JsonOption = False,
 ) -> None:
     """Sign an adapter as the next version, whole and as differences to the last three."""
-    try:
-        found = fs.registry_publish(
-            folder, adapter, key=key, model=model, valid_days=valid_days, seeded_noise=seeded_noise
-        )
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    found = fs.registry_publish(
+        folder, adapter, key=key, model=model, valid_days=valid_days, seeded_noise=seeded_noise
+    )
     show(found, as_json)
 
 
@@ -63,6 +60,7 @@ def rotate(
     show(fs.registry_rotate(folder, statement), as_json)
 
 
+@said_in_options(_NAMES)
 def latest(
     folder: FolderArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle.")],
@@ -80,10 +78,7 @@ def latest(
     as_json: JsonOption = False,
 ) -> None:
     """Write the bundle that a phone needs next: new keys, a difference, or a whole adapter."""
-    try:
-        found = fs.registry_latest(folder, out, base=base, have=have, epoch=epoch, model=model)
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error, _NAMES)) from None
+    found = fs.registry_latest(folder, out, base=base, have=have, epoch=epoch, model=model)
     if found is not None:
         show(found, as_json)
     elif as_json:

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
-from simulations.commands.options import JsonOption, in_options, show
+from simulations.commands.options import JsonOption, said_in_options, show
 
 
+@said_in_options()
 def bench(
     phones: Annotated[int, typer.Option(min=2, help="On the cohort list.")] = 100,
     dimension: Annotated[int, typer.Option(min=1, help="Coordinates.")] = 10_000,
@@ -29,11 +29,8 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbors."""
-    try:
-        cost = fs.secagg_cost(
-            phones, dimension, bits=bits, dropout=dropout, colluders=colluders, unshared=unshared,
-            threat_model=threat_model,  # type: ignore[arg-type]
-        )  # fmt: skip
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+    cost = fs.secagg_cost(
+        phones, dimension, bits=bits, dropout=dropout, colluders=colluders, unshared=unshared,
+        threat_model=threat_model,  # type: ignore[arg-type]
+    )  # fmt: skip
     show(cost, as_json)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -19,7 +18,7 @@ from simulations.commands.options import (
     SetOption,
     WorkersOption,
     choice,
-    in_options,
+    said_in_options,
     scenario_of,
 )
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from simulations.tuning.results import Mode
 
 
+@said_in_options({"public": "population public"})
 def tune(
     mode: Annotated[str, choice("How to search.", "grid", "pareto")] = "grid",
     scenario: ScenarioOption = "quick",
@@ -68,14 +68,11 @@ def tune(
     device: DeviceOption = None,
 ) -> None:
     """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
-    try:
-        fs.tune(
-            scenario_of(scenario, corpus, base, changes, seed), mode=cast("Mode", mode),
-            clip_norm=clip_norm, noise_multiplier=noise_multiplier,
-            server_learning_rate=server_learning_rate, local_epochs=local_epochs, seeds=seeds,
-            trials=trials, max_accuracy_drop_points=max_accuracy_drop_points,
-            public=population is not None, charge=charge, out=out, workers=workers, cache=cache,
-            device=device,
-        )  # fmt: skip
-    except ArgumentRefused as error:
-        raise ScenarioError(in_options(error, {"public": "population public"})) from None
+    fs.tune(
+        scenario_of(scenario, corpus, base, changes, seed), mode=cast("Mode", mode),
+        clip_norm=clip_norm, noise_multiplier=noise_multiplier,
+        server_learning_rate=server_learning_rate, local_epochs=local_epochs, seeds=seeds,
+        trials=trials, max_accuracy_drop_points=max_accuracy_drop_points,
+        public=population is not None, charge=charge, out=out, workers=workers, cache=cache,
+        device=device,
+    )  # fmt: skip

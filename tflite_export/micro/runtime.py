@@ -7,10 +7,7 @@ least_arena_bytes(content)
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.extras import importing
+from fedspeech.models.exported.litert import standard_error_into
 from tflite_export.micro.sources import MicroFile
 
 _PLENTY = 1 << 20
@@ -46,7 +44,7 @@ class MicroModel:
             from tflite_micro.python.tflite_micro import runtime
         self.content = content
         self.resource_variables = int(runtime.count_resource_variables(content))
-        with _standard_error() as caught:
+        with tempfile.TemporaryFile() as caught, standard_error_into(caught):
             try:
                 self._interpreter = runtime.Interpreter.from_bytes(
                     content, arena_size=arena_bytes or _PLENTY
@@ -118,19 +116,6 @@ def least_arena_bytes(content: bytes) -> int:
         except ExportRefused:
             low = middle
     return high * _ALIGNMENT
-
-
-@contextmanager
-def _standard_error() -> Iterator[Any]:
-    """Catches what native code prints on standard error, past Python's own."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield caught
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def _last_line(caught: Any) -> str:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 _BANNER = b"Created TensorFlow Lite XNNPACK delegate for CPU"
 
@@ -27,17 +27,25 @@ def operator_name(schema: Any, code: Any) -> str:
 
 
 @contextmanager
+def standard_error_into(file: IO[bytes]) -> Iterator[None]:
+    """Lets a file have what native code prints on standard error, past Python's own."""
+    saved = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@contextmanager
 def without_banner() -> Iterator[None]:
     """Drops the one line that LiteRT's native code prints on every start; the rest passes."""
-    # The banner comes from native code, past Python's own standard error.
-    saved = os.dup(2)
     with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
         try:
-            yield
+            with standard_error_into(caught):
+                yield
         finally:
-            os.dup2(saved, 2)
-            os.close(saved)
             caught.seek(0)
             for line in caught:
                 if _BANNER not in line:

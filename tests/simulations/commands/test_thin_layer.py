@@ -1,6 +1,7 @@
 """A command parses options, calls one function of `fedspeech` and prints what it returns."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def commands():
             yield name, command.callback
 
 
-FUNCTIONS = {name: getattr(f, "__wrapped__", f) for name, f in commands()}
+FUNCTIONS = {name: inspect.unwrap(f) for name, f in commands()}
 
 
 def imported(tree):
