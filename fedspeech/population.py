@@ -32,6 +32,12 @@ class PopulationArrays:
       initial: the adapter before the first round, shape (d,), float32.
       frozen: what phones train through, if the adapter stands inside the encoder: a
         `models.frozen_graph` as bytes, uint8. Empty, and no file, for other adapters.
+      events: telemetry of all phones, one phone after the other, shape (events, columns), int16;
+        see `LocalDataset`. Empty, and no file, where phones keep none.
+      event_offsets: phone p owns events event_offsets[p] to event_offsets[p + 1]; shape
+        (phones + 1,), int64. Counts phones, also where phones are drawn from voices.
+      attributes: of every phone, shape (phones, attributes), int16. Empty, and no file, where
+        phones say nothing of themselves.
       virtual_phones: where phones are drawn from voices: the clips are then those of voice p, and
         phones as many as the plan says; None: one phone per voice.
     """
@@ -43,6 +49,9 @@ class PopulationArrays:
     validation: LocalDataset
     initial: FloatVector
     frozen: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
+    events: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
+    event_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     virtual_phones: VirtualPhones | None = None
 
     def __repr__(self) -> str:
@@ -52,13 +61,22 @@ class PopulationArrays:
         )
 
     def phone(self, index: int) -> LocalDataset:
-        """Returns what one phone trains on: its own clips, then the background set."""
+        """Returns what one phone holds: its own clips, then the background set; its telemetry."""
         own: slice | NDArray[np.int64]
         if self.virtual_phones is None:
             own = slice(self.offsets[index], self.offsets[index + 1])
         else:
             own = self.virtual_phones.clips(index, self.offsets)
-        return LocalDataset(self.embeddings[own], self.labels[own]).joined(self.background)
+        clips = LocalDataset(self.embeddings[own], self.labels[own], **self._telemetry(index))
+        return clips.joined(self.background)
+
+    def _telemetry(self, index: int) -> dict[str, NDArray[np.int16]]:
+        found: dict[str, NDArray[np.int16]] = {}
+        if self.event_offsets.size:
+            found["events"] = self.events[self.event_offsets[index] : self.event_offsets[index + 1]]
+        if self.attributes.size:
+            found["attributes"] = self.attributes[index]
+        return found
 
     def save(self, folder: Path) -> None:
         """Writes one .npy file per array into a new folder, visible only when complete."""
@@ -113,8 +131,8 @@ class PopulationArrays:
         for name in _DATASETS:
             data = arrays[name]
             arrays |= {f"{name}_embeddings": data.embeddings, f"{name}_labels": data.labels}
-        names = (*_ARRAY_NAMES, _FROZEN) if self.frozen.size else _ARRAY_NAMES
-        return {name: arrays[name] for name in names}
+        held = [name for name, needed in _OPTIONAL.items() if arrays[needed].size]
+        return {name: arrays[name] for name in (*_ARRAY_NAMES, *held)}
 
     def sha256(self) -> str:
         """Digest over names, types, shapes and bytes of all arrays, hex."""
@@ -129,14 +147,21 @@ _ARRAY_NAMES = (
     "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
     "validation_embeddings", "validation_labels", "initial",
 )  # fmt: skip
-_FROZEN = "frozen"
-_MAPPED = ("embeddings", "labels")  # grow with the population; the rest is read
+# Without a file where the array on the right is empty, as in the jobs before there was one.
+_OPTIONAL = {
+    "frozen": "frozen",
+    "events": "event_offsets",
+    "event_offsets": "event_offsets",
+    "attributes": "attributes",
+}
+_MAPPED = ("embeddings", "labels", "events", "attributes")  # grow with the population
 _DATASETS = ("background", "validation")
 
 
 def _names(folder: Path) -> tuple[str, ...]:
-    """The arrays that a folder must hold, and the frozen graph if it holds one."""
-    return (*_ARRAY_NAMES, _FROZEN) if (folder / f"{_FROZEN}.npy").exists() else _ARRAY_NAMES
+    """The arrays that a folder must hold, and those of the others that it holds."""
+    held = [name for name in _OPTIONAL if (folder / f"{name}.npy").exists()]
+    return (*_ARRAY_NAMES, *held)
 
 
 @functools.lru_cache(maxsize=4)

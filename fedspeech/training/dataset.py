@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class LocalDataset:
-    """The clips of one phone, as cached embeddings. Printing it shows its shape only.
+    """What one phone holds: its clips, as cached embeddings, and its telemetry.
+
+    Printing it shows the shape of its clips only.
 
     Attributes:
       embeddings: shape (n, *embedding_shape), float32; n may be 0. Windows of a sentence that were
         never recorded are zeros.
       labels: one per clip, shape (n,), int64, from 0; or the characters of each sentence, shape
         (n, characters), from 1, with -1 after the last.
+      events: one row per event of the telemetry, shape (events, columns), int16; codes and columns
+        are those of `fedspeech.device.telemetry`. Empty where the phone keeps none.
+      attributes: what the phone says of itself, such as its device class, as codes; shape
+        (attributes,), int16. Empty where it says nothing.
 
     Raises:
       ValueError: if lengths or types do not fit, or a label is below its range.
@@ -26,6 +32,8 @@ class LocalDataset:
 
     embeddings: NDArray[np.float32]
     labels: NDArray[np.int64]
+    events: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
+    attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
 
     def __post_init__(self) -> None:
         """Checks lengths and types; values are checked where a delta leaves the phone."""
@@ -44,6 +52,12 @@ class LocalDataset:
             raise ValueError(f"labels must not be negative, got {self.labels.min()}")
         if lowest < 0 and not _ends_once(self.labels):
             raise ValueError("characters must be positive, with -1 after the last of a sentence")
+        for name, array, ndim in (("events", self.events, 2), ("attributes", self.attributes, 1)):
+            if array.dtype != np.int16 or array.ndim != ndim:
+                raise ValueError(
+                    f"{name} must be int16 with {ndim} axes, got {array.dtype} of shape "
+                    f"{array.shape}"
+                )
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -55,19 +69,23 @@ class LocalDataset:
 
     def take(self, indices: NDArray[np.int64]) -> LocalDataset:
         """Returns the clips at `indices`, in that order."""
-        return LocalDataset(self.embeddings[indices], self.labels[indices])
+        return replace(self, embeddings=self.embeddings[indices], labels=self.labels[indices])
 
     def first(self, count: int | None) -> LocalDataset:
         """Returns the first clips, at most so many; None: all of them."""
-        return LocalDataset(self.embeddings[:count], self.labels[:count])
+        return replace(self, embeddings=self.embeddings[:count], labels=self.labels[:count])
 
     def joined(self, other: LocalDataset) -> LocalDataset:
-        """Returns these clips followed by the other's, for instance the public negatives."""
+        """Returns these clips followed by the other's, for instance the public negatives.
+
+        Events and attributes stay those of this phone.
+        """
         if not len(other):
             return self
-        return LocalDataset(
-            np.concatenate([self.embeddings, other.embeddings]),
-            np.concatenate([self.labels, other.labels]),
+        return replace(
+            self,
+            embeddings=np.concatenate([self.embeddings, other.embeddings]),
+            labels=np.concatenate([self.labels, other.labels]),
         )
 
 

@@ -49,6 +49,56 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
     assert read.fingerprint == job.fingerprint
 
 
+def with_telemetry(arrays, phones):
+    """The same arrays with p % 3 events on phone p, numbered, and two attributes on each."""
+    sizes = np.arange(phones) % 3
+    return dataclasses.replace(
+        arrays,
+        events=np.arange(2 * sizes.sum(), dtype=np.int16).reshape(-1, 2),
+        event_offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        attributes=np.stack([np.arange(phones), np.arange(phones) % 4], axis=1).astype(np.int16),
+    )
+
+
+def test_telemetry_reaches_a_node_with_the_arrays(tmp_path):
+    path, job, arrays = make_job(tmp_path, arrays=with_telemetry(make_arrays(), PHONES))
+    assert job.arrays_sha256 != make_arrays().sha256()
+    mapped = Job.load(path).load_arrays()
+    assert mapped.phone(5).events.tolist() == [[8, 9], [10, 11]]
+    assert mapped.phone(6).events.shape == (0, 2)
+    assert mapped.phone(7).attributes.tolist() == [7, 3]
+    np.testing.assert_array_equal(mapped.phone(7).labels, arrays.phone(7).labels)
+
+
+def test_phones_drawn_from_voices_keep_telemetry_of_their_own():
+    arrays = dataclasses.replace(
+        with_telemetry(make_arrays(), phones=1000), virtual_phones=VirtualPhones(seed=1, share=0.5)
+    )
+    assert arrays.phone(998).events.shape == (2, 2)
+    assert arrays.phone(998).attributes.tolist() == [998, 2]
+
+
+def test_arrays_without_telemetry_are_those_of_the_jobs_before_it(tmp_path):
+    arrays = make_arrays()
+    assert arrays.sha256() == "823737cd88146a598a0771b30f681316fd33ffd4c21995197de9ff4bfac1c6f0"
+    arrays.save(tmp_path / "arrays")
+    assert not list(tmp_path.glob("arrays/*event*")) + list(tmp_path.glob("arrays/attr*"))
+    assert arrays.phone(3).events.size == arrays.phone(3).attributes.size == 0
+
+
+@pytest.mark.parametrize("name", ["events", "event_offsets", "attributes"])
+def test_telemetry_that_was_changed_or_removed_is_refused(tmp_path, name):
+    _, job, _ = make_job(tmp_path, arrays=with_telemetry(make_arrays(), PHONES))
+    file = tmp_path / "arrays" / f"{name}.npy"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ScenarioError, match="not those of this job"):
+        job.load_arrays()
+    file.unlink()
+    with pytest.raises(ScenarioError, match="not those of this job"):
+        job.load_arrays()
+
+
 def test_phones_that_are_recipes_survive_a_round_trip(tmp_path):
     path, plain, arrays = make_job(tmp_path)
     job = dataclasses.replace(plain, virtual_phones=VirtualPhones(seed=1, share=0.5))
