@@ -31,7 +31,7 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
 from fedspeech.errors import ProtocolAbort
-from fedspeech.source import SOURCE_PACKAGES, source_files
+from fedspeech.source import SOURCE_PACKAGES, SOURCE_SUFFIXES, source_files
 
 OWN = (sys.executable, "-m", "clients.node")
 NOT_INSTALLED = "the server's bundle is not the code that is installed on this node; it was not run"
@@ -61,7 +61,8 @@ def check_bundle(bundle: bytes) -> None:
             infos = {
                 info.filename: info
                 for info in archive.infolist()
-                if info.filename.split("/")[0] in SOURCE_PACKAGES and info.filename.endswith(".py")
+                if info.filename.split("/")[0] in SOURCE_PACKAGES
+                and info.filename.endswith(SOURCE_SUFFIXES)
             }
             same = infos.keys() == installed.keys() and all(
                 infos[name].file_size == len(content) and archive.read(infos[name]) == content

@@ -257,7 +257,9 @@ def test_the_source_digest_covers_all_three_packages_and_every_byte(tmp_path, mo
     seen.add(digest())
     (tmp_path / "server" / "notes.txt").write_text("no code")
     assert digest() in seen
-    assert len(seen) == 5
+    (tmp_path / "fedspeech" / "schema.json").write_text("{}")
+    seen.add(digest())
+    assert len(seen) == 6
 
 
 def test_rounds_rotate_by_their_own_seed_and_attempts_have_their_own_rid(tmp_path):
