@@ -38,7 +38,14 @@ class VirtualPhones:
 
         Voice v speaks clips offsets[v] to offsets[v + 1]; shape (voices + 1,).
         """
-        rng = stream(self.seed, "phone", phone)
+        rng = self._drawn(phone)
         voice = rng.integers(len(offsets) - 1)
         spoken = np.arange(offsets[voice], offsets[voice + 1])
         return np.sort(rng.choice(spoken, round(self.share * len(spoken)), replace=False))
+
+    def voice(self, phone: int, voices: int) -> int:
+        """Returns which of so many voices speaks to a phone."""
+        return int(self._drawn(phone).integers(voices))
+
+    def _drawn(self, phone: int) -> np.random.Generator:
+        return stream(self.seed, "phone", phone)

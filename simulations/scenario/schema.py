@@ -16,6 +16,7 @@ from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.corpora.written import spoken
+from fedspeech.device.user_rates import UserRates
 from fedspeech.device.virtual_time import RoundTimes
 from fedspeech.faults import Faults
 from fedspeech.limits import (
@@ -476,6 +477,11 @@ class Scenario(Section):
     time: RoundTimes | None = Field(
         default=None,
         description="Virtual time. Not set: rounds take none, and no phone is away or late.",
+    )
+    telemetry: UserRates | None = Field(
+        default=None,
+        description="Simulated users, whose phones remember events for queries to count "
+        "(docs/telemetry.md). Not set: phones remember nothing.",
     )
 
     @property

@@ -43,6 +43,7 @@ from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import plan_of
 from simulations.setup.public_sizing import PublicSizing, public_figures, sized
 from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit
+from simulations.setup.telemetry import with_telemetry
 
 Accept = Callable[[PrivacyPlan], None]
 """Refuses a plan by raising."""
@@ -193,6 +194,8 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         initial=adapter.spec.flatten(initial),
         frozen=experiment.adapter.frozen(base),
     )
+    folder = Path(job.simulation_only) if job.simulation_only else None
+    arrays = with_telemetry(arrays, experiment, job.virtual_phones, folder)
     sizing = None
     if scenario.privacy.sizing == "public":
         sizing = _public_sizing(experiment, job, embed, arrays)
