@@ -15,6 +15,10 @@ class BudgetExhausted(FedspeechError):
     """The next release would spend more privacy than the plan allows; nothing was sent."""
 
 
+class AlreadyReleased(BudgetExhausted):
+    """The same question about a day of the same window was answered before; nothing was sent."""
+
+
 class CohortTooSmall(FedspeechError):
     """Fewer phones than the plan's minimum; the round is abandoned, never re-drawn."""
 

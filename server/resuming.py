@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
 from fedspeech.files import sync_folder
@@ -63,6 +64,7 @@ def start(job: Job, folder: Path) -> Resumed:
       FedspeechError: if a run of this job stands there, or a link leads to a folder that is not
         here.
       ScenarioError: if the same run was charged there before: its seeded noise would be the same.
+      AlreadyReleased: if a day of its query's window was charged to another run.
       LedgerDamaged: if the ledger does not check.
     """
     path, last = folder / LEDGER, folder / LAST
@@ -78,10 +80,11 @@ def start(job: Job, folder: Path) -> Resumed:
         )
     # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
     account = (place, job.plan, job.run_id, job.noise_entropy)
+    once: Any = {"purpose": job.query.purpose, "window": job.query.release_window}
     if place.exists() and not path.is_symlink():
-        ledger = Ledger.resume(*account, None, job.example_cost)
+        ledger = Ledger.resume(*account, None, job.example_cost, **once)
     else:
-        ledger = Ledger.open(*account, example_cost=job.example_cost)
+        ledger = Ledger.open(*account, example_cost=job.example_cost, **once)
     before = {run.run_id for run in ledger.runs if run.charged}
     if job.noise_entropy == "seeded" and job.run_id in before:
         raise ScenarioError(
@@ -112,6 +115,7 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
             job.noise_entropy,
             checkpoint.opened,
             job.example_cost,
+            window=job.query.release_window,
         )
     except ValueError as error:
         raise FedspeechError(f"this run cannot go on: {error}") from error

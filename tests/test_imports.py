@@ -25,8 +25,8 @@ PRIVACY = (
     "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "factorization",
     "events", "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config",
     "sizing", "correlated_noise", "rules", "failure_probabilities", "round_cost", "codec",
-    "examples", "guarantee", "phrasing", "plan", "spending", "ledger", "filling", "pricing",
-    "solving",
+    "examples", "guarantee", "phrasing", "plan", "release_window", "spending", "ledger", "filling",
+    "pricing", "solving",
 )  # fmt: skip
 
 # Order inside `simulations`; a room imports only from rooms above its own. A report reads a run's

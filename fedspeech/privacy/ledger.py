@@ -6,7 +6,7 @@ end. Rows:
 
 | kind | meaning |
 |---|---|
-| `opened` | a run began: its plan, what a round of it costs, and what examples it hides, as data |
+| `opened` | a run began: its plan, what a round costs, what it hides or releases once, as data |
 | `charge` | a round is about to send; it stays charged whatever becomes of it |
 | `outcome` | what became of it: completed, or failed and why |
 | `recovered` | a line torn by a kill was found and is counted as one more charge |
@@ -38,6 +38,7 @@ from fedspeech.privacy.events import cost_to_record
 from fedspeech.privacy.examples import ExampleCost
 from fedspeech.privacy.phrasing import sum_words
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.privacy.spending import UNTIL_LOOKED_AT, Charge, Purpose, Spending, plan_of
 from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
@@ -56,10 +57,11 @@ class Ledger(Spending):
         run_id: str,
         noise_source: NoiseSource,
         *,
+        window: ReleaseWindow | None = None,
         keeps_head: bool = True,
     ) -> None:
         """Prepares an account; `open` is the way in."""
-        super().__init__(path.name, plan, noise_source)
+        super().__init__(path.name, plan, noise_source, window)
         self.path = path
         self._keeps_head = keeps_head
         self.notices: list[str] = []
@@ -77,16 +79,18 @@ class Ledger(Spending):
         purpose: Purpose = "training",
         *,
         example_cost: ExampleCost | None = None,
+        window: ReleaseWindow | None = None,
         scratch: bool = False,
     ) -> Ledger:
         """Opens the population's ledger, or starts it, and records this run's plan.
 
         Earlier runs may have had other plans; their rounds count. The folder exists; the run id is
         unique among the runs of seeded noise on this population. `example_cost` is that of DP-SGD
-        on the examples of a phone, None where the run hides no single example. A `scratch` account
-        is thrown away, and nobody keeps its head.
+        on the examples of a phone, None where the run hides no single example; `window` is what the
+        run releases once. A `scratch` account is thrown away, and nobody keeps its head.
 
         Raises:
+          AlreadyReleased: if another run was charged for a day of the window.
           ScenarioError: if the population of an earlier plan had another size or unit.
           ValueError: if the noise source is unknown.
         """
@@ -94,9 +98,12 @@ class Ledger(Spending):
         require(known, 'noise_source must be "os" or "seeded"', noise_source=noise_source)
         # A run's folder may hold a link to the ledger of its population: the folder to flush is
         # that of the file itself.
-        ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
+        ledger = cls(
+            Path(path).resolve(), plan, run_id, noise_source, window=window, keeps_head=not scratch
+        )
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
+            ledger._require_unreleased()
             opened = ledger._append(
                 file,
                 {
@@ -109,23 +116,28 @@ class Ledger(Spending):
                     "trust": plan.trust,
                     "noise": _noise_words(noise_source),
                     **({"examples": example_cost.to_record()} if example_cost else {}),
+                    **({"window": window.to_record()} if window else {}),
                 },
             )
             ledger._own = opened["sequence"]
         return ledger
 
     @classmethod
-    def require_first_round(cls, path: Path, plan: PrivacyPlan) -> None:
+    def require_first_round(
+        cls, path: Path, plan: PrivacyPlan, window: ReleaseWindow | None = None
+    ) -> None:
         """Refuses a run that could not pay its first round, before it is prepared.
 
         Writes nothing; the file need not be there.
 
         Raises:
+          AlreadyReleased: if a run was charged for a day of the window.
           BudgetExhausted: if one round would bring epsilon_release above the plan's budget.
           ScenarioError: as `open`.
         """
-        ledger = cls(Path(path).resolve(), plan, "", "os", keeps_head=False)
+        ledger = cls(Path(path).resolve(), plan, "", "os", window=window, keeps_head=False)
         ledger._catch_up(io.BytesIO(ledger.path.read_bytes() if ledger.path.exists() else b""))
+        ledger._require_unreleased()
         ledger._affordable(0)
 
     @classmethod
@@ -137,6 +149,9 @@ class Ledger(Spending):
         noise_source: NoiseSource,
         opened: int | None,
         example_cost: ExampleCost | None = None,
+        *,
+        purpose: Purpose = "training",
+        window: ReleaseWindow | None = None,
     ) -> Ledger:
         """Goes on with the account of a run that was interrupted; opens none anew.
 
@@ -154,19 +169,27 @@ class Ledger(Spending):
         """
         if not Path(path).is_file():
             raise LedgerDamaged(f"{Path(path).name} is gone: what the run has spent is unknown")
-        ledger = cls(Path(path).resolve(), plan, run_id, noise_source)
+        ledger = cls(Path(path).resolve(), plan, run_id, noise_source, window=window)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
         if opened is None:
             own = [n for n, run in ledger._runs.items() if run.run_id == run_id]
             if not own:
-                return cls.open(path, plan, run_id, noise_source, example_cost=example_cost)
+                return cls.open(
+                    path,
+                    plan,
+                    run_id,
+                    noise_source,
+                    purpose,
+                    example_cost=example_cost,
+                    window=window,
+                )
             opened = own[-1]
         run = ledger._runs.get(opened)
         if run is None:
             raise LedgerDamaged(f"{ledger.path.name}: row {opened} opens no run; it was cut")
-        found = (run.run_id, run.row["fingerprint"], run.noise, run.examples)
-        if found != (run_id, plan.fingerprint, _noise_words(noise_source), example_cost):
+        found = (run.run_id, run.row["fingerprint"], run.noise, run.examples, run.window)
+        if found != (run_id, plan.fingerprint, _noise_words(noise_source), example_cost, window):
             raise ValueError(f"row {opened} of {ledger.path.name} opened another run or plan")
         ledger._own, ledger._resumed = opened, True
         return ledger
@@ -226,10 +249,12 @@ class Ledger(Spending):
         Writes nothing; `charge` asks again under the same lock as it pays.
 
         Raises:
+          AlreadyReleased: if another run was charged for a day of this run's window.
           BudgetExhausted: if they would bring epsilon_release above the plan's budget.
         """
         with self._chain.locked() as file:
             self._catch_up(file)
+            self._require_unreleased()
             if not any(charge.round == round for charge in self._replayed()):
                 self._affordable(round, rounds)
 
@@ -250,6 +275,8 @@ class Ledger(Spending):
         commitment is `NoiseEntropy.commitment` of the round.
 
         Raises:
+          AlreadyReleased: if another run was charged for a day of this run's window; nothing was
+            written.
           BudgetExhausted: if this round would bring epsilon_release above the plan's budget;
             nothing was written.
           LedgerDamaged: if a replay is not of the round that was paid for.
@@ -269,6 +296,7 @@ class Ledger(Spending):
             # operating system.
             if self._plan.factorization and any(c.round == round for c in self.charges):
                 raise ValueError(f"noise of a round must never be used twice, got round={round}")
+            self._require_unreleased()  # another process may have been charged since `open`
             price = self._affordable(round)
             row = self._append(
                 file,

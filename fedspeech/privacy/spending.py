@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
+from fedspeech.errors import AlreadyReleased, BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.hash_chain import Row
 from fedspeech.privacy import examples, guarantee
 from fedspeech.privacy.events import RoundCost, cost_from_record
@@ -23,6 +23,7 @@ from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
@@ -58,6 +59,7 @@ class Run:
       trust: who must be honest, in words.
       cost: of one of its rounds.
       examples: what it costs one example of a phone; None: it hides none.
+      window: what it releases once; None: nothing that is released by windows.
       charged: rounds that were charged, failed and recovered ones included.
       reached: number of rounds up to the last that was charged.
       completed: rounds whose sum was opened and used.
@@ -68,6 +70,7 @@ class Run:
     trust: str
     cost: RoundCost
     examples: ExampleCost | None
+    window: ReleaseWindow | None = None
     charged: int = 0
     reached: int = 0
     completed: int = 0
@@ -100,9 +103,16 @@ class Run:
 class Spending:
     """What a population has spent, as far as its rows were read."""
 
-    def __init__(self, name: str, plan: PrivacyPlan, noise_source: NoiseSource) -> None:
-        """Starts with no row; plan and noise are those of the run that asks."""
+    def __init__(
+        self,
+        name: str,
+        plan: PrivacyPlan,
+        noise_source: NoiseSource,
+        window: ReleaseWindow | None = None,
+    ) -> None:
+        """Starts with no row; plan, noise and window are those of the run that asks."""
         self._name, self._plan, self._noise_source = name, plan, noise_source
+        self._window = window
         self._own = -1
         # Each by the number of its row; outcomes by that of the charge.
         self._runs: dict[int, Run] = {}
@@ -173,6 +183,22 @@ class Spending:
             rid=bytes.fromhex(row["rid"]),
         )
 
+    def _require_unreleased(self) -> None:
+        """Refuses a window of which another run was charged for a day, whatever became of it."""
+        if self._window is None:
+            return
+        for number, run in self._runs.items():
+            other = run.window
+            if number == self._own or not run.charged or other is None:
+                continue
+            if self._window.overlaps(other):
+                raise AlreadyReleased(
+                    f"one release per window: {self._window.says} was asked about {other.days} "
+                    f"by run {run.run_id[:8]} of {self._name}, which counts as released whatever "
+                    f"became of it, got {self._window.days}; nothing was sent. Read what that "
+                    "run released, or ask about other days"
+                )
+
     def _affordable(self, round_number: int, rounds: int = 1) -> Guarantee:
         price = self._price(extra=rounds, reached=round_number + rounds)
         if price.epsilon_release > self._plan.epsilon_budget:
@@ -235,13 +261,14 @@ class Spending:
         match row["kind"]:
             case "opened":
                 self._check_population(row["plan"])
-                hidden = row.get("examples")
+                hidden, window = row.get("examples"), row.get("window")
                 self._runs[number] = Run(
                     row=row,
                     ledger=self._name,
                     trust=row["trust"],
                     cost=cost_from_record(row["cost"]),
                     examples=hidden and ExampleCost.from_record(hidden),
+                    window=window and ReleaseWindow.from_record(window),
                 )
             case "charge":
                 charge, run = self._charge_of(row), self._runs[row["opened"]]

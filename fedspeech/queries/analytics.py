@@ -10,6 +10,8 @@ and sums like any other contribution; `estimates` says what the sum says of the 
 from __future__ import annotations
 
 import abc
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from fedspeech.errors import require
 from fedspeech.limits import Count, WholeNumber, check_limits
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.release_window import ReleaseWindow
+from fedspeech.privacy.spending import Purpose
 from fedspeech.queries.axes import (
     NOWHERE,
     Axis,
@@ -239,6 +243,26 @@ class Analytics(Query):
         before = rounds_in(state)
         together = (state.parameters * before + mean) / (before + 1)
         return GlobalState(together, {ROUNDS: np.array([before + 1.0])})
+
+    @property
+    def purpose(self) -> Purpose:
+        """Counts."""
+        return "analytics"
+
+    @property
+    def release_window(self) -> ReleaseWindow:
+        """Days and question; another bound of a phone asks the same question."""
+        described = self.described()
+        bounds = {"first_day", "last_day", "max_cells", "max_per_cell"}
+        asked = {key: described["settings"][key] for key in described["settings"].keys() - bounds}
+        segments = "".join(f" by {axis.name}" for axis in self.segments)
+        written = json.dumps([described["class"], asked], sort_keys=True)
+        return ReleaseWindow(
+            question=hashlib.sha256(written.encode()).hexdigest(),
+            says=f"{type(self).__name__}{segments}",
+            first_day=self.first_day,
+            last_day=self.last_day,
+        )
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:

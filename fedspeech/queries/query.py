@@ -28,6 +28,8 @@ from fedspeech.errors import ScenarioError
 from fedspeech.own_code import CodeKind, address_of, source_of
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost
+from fedspeech.privacy.release_window import ReleaseWindow
+from fedspeech.privacy.spending import Purpose
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
@@ -81,6 +83,16 @@ class Query(abc.ABC):
 
     def public_loss(self, model: FloatVector, public: LocalDataset) -> float | None:
         """Loss of a released model on public clips, by which a run may stop; None: it has none."""
+        return None
+
+    @property
+    def purpose(self) -> Purpose:
+        """What its runs are for, as their population's ledger keeps it."""
+        return "training"
+
+    @property
+    def release_window(self) -> ReleaseWindow | None:
+        """What a run of it releases once; None: nothing that is released by windows."""
         return None
 
     @property
