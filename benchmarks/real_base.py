@@ -25,6 +25,7 @@ from typing import Any
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.evaluation.metric import ACCURACY, ERROR, REGRESSION, SHOTS, WORST_DECILE
 from fedspeech.extras import require
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.results.run_folder import read
 from simulations.results.summary import Summary
 from simulations.run.runner import simulate
@@ -178,7 +179,7 @@ def table(columns: Mapping[float, Sequence[Row]]) -> str:
     first = rows[0][0]
     notes = (
         f"{first['phones']} phones federate, {first['held_out']} are held out; "
-        f"{first['non_words']}; delta {first['delta']:.1e}; seeds "
+        f"{first['non_words']}; delta {scientific_up(first['delta'], 1)}; seeds "
         f"{', '.join(str(row['seed']) for row in rows[0])}."
     )
     return "\n".join([*lines, "", notes])

@@ -23,6 +23,7 @@ from typing import Any
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Heavy, default_rule
 from fedspeech.evaluation.metric import ACCURACY, ERROR, MODELS, REGRESSION
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.results.run_folder import read
 from simulations.results.summary import Summary
 from simulations.run.runner import simulate
@@ -178,7 +179,9 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
     shipped = [", ".join(row["shipped"] for row in column) for column in columns]
     lines.append(_line("stage that ships, by public validation speakers", shipped))
     lines.append(_line("non-words", [row["non_words"] for row in heads]))
-    lines.append(_line("delta; unit", [f"{row['delta']:.1e}; {row['unit']}" for row in heads]))
+    lines.append(
+        _line("delta; unit", [f"{scientific_up(row['delta'], 1)}; {row['unit']}" for row in heads])
+    )
     lines.append(_line("rounds", [row["rounds"] for row in heads]))
     seeds = ", ".join(str(row["seed"]) for row in columns[0])
     notes = [

@@ -34,7 +34,7 @@ from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_round_id
-from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
+from fedspeech.seeds import NoiseEntropy, Streams, canonical, secret_generator, stream
 from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
@@ -233,6 +233,9 @@ class Job:
         if not self.query.draws_secrets:
             return stream(self.seed, "batches", key.round, phone)
         secret = self.entropy().keystream("example privacy", key.round_id, key.attempt, phone)
+        if self.noise_entropy == "os":
+            return secret_generator(secret)
+        # Whoever knows the seed knows these bits anyway, and runs with a seed keep theirs.
         return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(secret.bytes(32), "big")))
 
     def context(self, round_number: int, attempt: int, round_id: bytes) -> bytes:

@@ -12,12 +12,14 @@ Two kinds, never mixed:
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import hmac
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -122,6 +124,52 @@ class Keystream:
     def __repr__(self) -> str:
         """Shows the position only."""
         return f"Keystream(<{self._num_read} bytes read>)"
+
+
+_WORD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
+_HALF = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
+_DOUBLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_void_p)
+
+
+class _BitGen(ctypes.Structure):
+    """NumPy's `bitgen_t` (numpy/random/bitgen.h): a state and four functions of it."""
+
+    _fields_ = (
+        ("state", ctypes.c_void_p), ("next_uint64", _WORD), ("next_uint32", _HALF),
+        ("next_double", _DOUBLE), ("next_raw", _WORD),
+    )  # fmt: skip
+
+
+class _KeystreamBits:
+    """A keystream as a bit generator of NumPy, which asks for `lock` and `capsule`."""
+
+    def __init__(self, keystream: Keystream) -> None:
+        def word(_: object) -> int:
+            return int.from_bytes(keystream.bytes(8), "little")
+
+        def half(_: object) -> int:
+            return int.from_bytes(keystream.bytes(4), "little")
+
+        def double(_: object) -> float:
+            return float(keystream.uniform(1)[0])
+
+        self.lock = threading.Lock()
+        # Kept here: NumPy holds this object, and the capsule holds an address only.
+        self._bitgen = _BitGen(None, _WORD(word), _HALF(half), _DOUBLE(double), _WORD(word))
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype = ctypes.py_object
+        new.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        self.capsule = new(ctypes.addressof(self._bitgen), b"BitGenerator", None)
+
+
+def secret_generator(keystream: Keystream) -> np.random.Generator:
+    """A NumPy generator whose every word is read from a keystream.
+
+    NumPy's own generators are made for statistics: their outputs tell their state, and with it what
+    was drawn before and will be. No output of ChaCha20 tells another.
+    """
+    bits: Any = _KeystreamBits(keystream)
+    return np.random.Generator(bits)
 
 
 @dataclass(frozen=True, kw_only=True)

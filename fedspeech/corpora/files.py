@@ -27,6 +27,7 @@ that into a `Skipped` and goes on.
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import posixpath
 import tarfile
@@ -311,24 +312,35 @@ def _mono(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
 
 def _check_length(data: bytes, seconds: float, max_seconds: float) -> None:
     """Refuses files that are empty, too short, too long, or differ in length from their header."""
-    if sound := _wav_sound(data):
-        _, declared, held = sound
-        if held < declared < _UNKNOWN_LENGTH:
-            raise UnusableError(
-                "cut short", f"the header promises {declared} bytes of sound, found {held}"
-            )
-        if _unexplained(data, sound) > _UNEXPLAINED_SHARE * declared:
-            raise UnusableError(
-                "longer than its header says",
-                f"the header promises {declared} bytes of sound, found {held}: which of both is "
-                "right cannot be known; write the file anew with a program that plays all of it",
-            )
+    check_declared_length(data)
     if seconds == 0:
         raise UnusableError("no samples", "the recording is empty")
     if seconds < MIN_SECONDS:
         raise UnusableError("too short", f"{seconds:.3f} s, at least {MIN_SECONDS:g} s")
     if seconds > max_seconds:
         raise UnusableError("too long", f"{seconds:.1f} s, at most {max_seconds:g} s")
+
+
+def check_declared_length(data: bytes | mmap.mmap) -> None:
+    """Refuses a wav that is shorter or longer than its header says.
+
+    Raises:
+      UnusableError: naming both lengths.
+    """
+    sound = _wav_sound(data)
+    if sound is None:
+        return
+    _, declared, held = sound
+    if held < declared < _UNKNOWN_LENGTH:
+        raise UnusableError(
+            "cut short", f"the header promises {declared} bytes of sound, found {held}"
+        )
+    if _unexplained(data, sound) > _UNEXPLAINED_SHARE * declared:
+        raise UnusableError(
+            "longer than its header says",
+            f"the header promises {declared} bytes of sound, found {held}: which of both is "
+            "right cannot be known; write the file anew with a program that plays all of it",
+        )
 
 
 def _with_length(data: bytes) -> bytes:
@@ -345,7 +357,7 @@ def _with_length(data: bytes) -> bytes:
     return data[: start - 4] + held.to_bytes(4, order) + data[start:]
 
 
-def _wav_sound(data: bytes) -> tuple[int, int, int] | None:
+def _wav_sound(data: bytes | mmap.mmap) -> tuple[int, int, int] | None:
     """Start of a wav's samples, their declared and actual bytes; None for other files.
 
     libsndfile reads a truncated wav as if it were merely shorter.
@@ -361,7 +373,7 @@ def _wav_sound(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _wav_chunks(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
+def _wav_chunks(data: bytes | mmap.mmap, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Name, first byte and declared length of the chunks of a RIFF, RIFX, RF64 or W64 file."""
     order: Literal["big", "little"] = "big" if data[:4] == b"RIFX" else "little"
     wide = data[:4] == b"riff"  # W64: names of 16 bytes, lengths of 8 that count the header too
@@ -376,7 +388,7 @@ def _wav_chunks(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]
         start += head + -(-size // unit) * unit
 
 
-def _unexplained(data: bytes, sound: tuple[int, int, int]) -> int:
+def _unexplained(data: bytes | mmap.mmap, sound: tuple[int, int, int]) -> int:
     """Bytes after a wav's sound that are no chunks either."""
     start, declared, _ = sound
     end = start + declared + declared % 2

@@ -3,12 +3,14 @@
     for samples in blocks_of(Path("night.flac"), rate_hz=16_000):       # (at most 160000,)
         listener.feed(samples)
 
-Read are the formats of `fedspeech.corpora.files`, of any number of hours. What cannot be read is
-found when it is reached, so a recording that is cut short ends in an error.
+Read are the formats of `fedspeech.corpora.files`, of any number of hours. A wav whose length is not
+its header's is refused before anything is read; what else cannot be read is found when it is
+reached, so a recording that is cut short ends in an error.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from fedspeech.corpora.files import (
     MAX_RATE_HZ,
     MIN_RATE_HZ,
     UnusableError,
+    check_declared_length,
 )
 
 FloatArray = NDArray[np.float32]
@@ -48,6 +51,7 @@ def blocks_of(path: Path, rate_hz: int) -> Iterator[FloatArray]:
     Raises:
       UnusableError: if it is no sound file, is cut short, or holds NaN or values far above 1.
     """
+    _check_length(path)
     try:
         with soundfile.SoundFile(path) as sound:
             _check(sound)
@@ -71,6 +75,15 @@ def blocks_of(path: Path, rate_hz: int) -> Iterator[FloatArray]:
     except soundfile.SoundFileError as error:
         problem = str(error).split(": ", 1)[-1].strip()
         raise UnusableError("not a readable sound file", problem or "empty") from error
+
+
+def _check_length(path: Path) -> None:
+    """Refuses a wav that its header does not describe: libsndfile reads what is there as all."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            check_declared_length(data)
+    except (OSError, ValueError):
+        return  # not there or empty, which opening it as sound says
 
 
 def _check(sound: soundfile.SoundFile) -> None:

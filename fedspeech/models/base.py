@@ -44,7 +44,13 @@ from fedspeech.models.exported.encoder import (
     ForeignEncoder,
     waveform_encoder,
 )
-from fedspeech.models.exported.folder import Parts, assembled, read_folder, write_folder
+from fedspeech.models.exported.folder import (
+    Parts,
+    assembled,
+    base_folder,
+    read_folder,
+    write_folder,
+)
 from fedspeech.models.exported.program import exported
 from fedspeech.models.kws import pooled_logits
 from fedspeech.models.pooling import Pooling
@@ -268,8 +274,8 @@ class Base:
           ValueError: if the hash differs or it is no valid base; the message names the file.
           FileNotFoundError: if there is nothing.
         """
-        if path.is_dir():
-            parts = read_folder(path)
+        if (folder := base_folder(path)) is not None:
+            parts = read_folder(folder)
             try:
                 base = cls.of_parts(parts)
             except ValueError as error:

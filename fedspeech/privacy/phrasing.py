@@ -93,8 +93,8 @@ def paragraphs(guarantee: Guarantee) -> str:
     trust = (
         f"Who must be honest: {guarantee.trust} Unit: one {guarantee.unit}, that is one device "
         f"with all its rounds, not one speaker of several. Accountant: {guarantee.accountant}; "
-        f"probability of events outside its argument: {guarantee.failure_probability:.1e}, "
-        "included in delta."
+        "probability of events outside its argument: "
+        f"{scientific_up(guarantee.failure_probability, 1)}, included in delta."
     )
     return "\n\n".join([_against_readers(guarantee), _against_server(guarantee), trust])
 
@@ -104,8 +104,8 @@ def _against_readers(guarantee: Guarantee) -> str:
     if math.isfinite(epsilon):
         return (
             f"Readers of the published models: epsilon_release = {rounded_up(epsilon)} at "
-            f"delta = {guarantee.delta:.2e} over {guarantee.rounds} rounds, {judgment(epsilon)}. "
-            f"{_protects(guarantee)} This reader {READER}"
+            f"delta = {scientific_up(guarantee.delta)} over {guarantee.rounds} rounds, "
+            f"{judgment(epsilon)}. {_protects(guarantee)} This reader {READER}"
         )
     loud = "NO PRIVACY GUARANTEE. " if math.isinf(guarantee.epsilon_server) else ""
     return (
@@ -123,9 +123,10 @@ def _against_server(guarantee: Guarantee) -> str:
         return f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
     times = min(guarantee.rounds, guarantee.max_participations)
     return (
-        f"The server: epsilon_server = {rounded_up(epsilon)} at delta = {guarantee.delta:.2e}, "
-        f"{judgment(epsilon)}, for a {guarantee.unit} that takes part {times} times, the most that "
-        "its participation limit allows. It protects what was said, not that somebody took part "
+        f"The server: epsilon_server = {rounded_up(epsilon)} at "
+        f"delta = {scientific_up(guarantee.delta)}, {judgment(epsilon)}, for a "
+        f"{guarantee.unit} that takes part {times} times, the most that its participation limit "
+        "allows. It protects what was said, not that somebody took part "
         f"({guarantee.relation_server}). "
         + sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.threat_model)
     )
@@ -139,14 +140,15 @@ def example_paragraph(found: ExampleGuarantee) -> str:
         whose = f"Of all {found.runs} runs that trained so; others hide no single example."
     return (
         "Example-level, apart from the figures above and never added to them: epsilon = "
-        f"{rounded_up(found.epsilon)} at delta = {found.delta:.2e} against whoever sees what a "
-        "phone sends, the server included. Unit: one example, not one person, whose examples share "
-        f"the voice. It protects {'whether' if what == 'was there' else 'what'} one example of a "
-        f"phone {what} ({found.relation}), over {found.participations} rounds with {found.steps} "
-        "steps in all, the most that a phone takes part in. Gradients of single examples are "
-        f"clipped to {_each(found.clip_norms)}, with noise of {_each(found.noise_multipliers)} "
-        f"times that on each step. Accountant: {found.accountant}. Who must be honest: the phone "
-        f"alone, which tells nobody its coins and noise. {whose}"
+        f"{rounded_up(found.epsilon)} at delta = {scientific_up(found.delta)} against whoever sees "
+        "what a phone sends, the server included. Unit: one example, not one person, whose "
+        f"examples share the voice. It protects {'whether' if what == 'was there' else 'what'} "
+        f"one example of a phone {what} ({found.relation}), over {found.participations} rounds "
+        f"with {found.steps} steps in all, the most that a phone takes part in. Gradients of "
+        f"single examples are clipped to {_each(found.clip_norms)}, with noise of "
+        f"{_each(found.noise_multipliers)} times that on each step. Accountant: "
+        f"{found.accountant}. Who must be honest: the phone alone, which tells nobody its coins "
+        f"and noise. {whose}"
     )
 
 
@@ -371,7 +373,7 @@ def _about_minimums(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) 
         "never drawn again.",
         f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
         "its data; that one phone decides a round is a bad event of probability "
-        f"{cost.minimum_failure:.1e} per round.",
+        f"{scientific_up(cost.minimum_failure, 1)} per round.",
     ]
     if plan.cohort_cap is not None:
         lines.append(
@@ -390,3 +392,13 @@ def rounded_up(value: float, digits: int = 3) -> str:
         return "infinite"
     shortest = Decimal(repr(float(value)))
     return str(shortest.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_CEILING))
+
+
+def scientific_up(value: float, digits: int = 2) -> str:
+    """Writes a delta, or another probability, as "1.00e-05": read back, it is never below `value`.
+
+    Exact in the decimals by which Python writes a float; `digits` stand behind the point.
+    """
+    shortest = Decimal(repr(float(value)))
+    last = Decimal(1).scaleb(shortest.adjusted() - digits)
+    return f"{float(shortest.quantize(last, rounding=ROUND_CEILING)):.{digits}e}"

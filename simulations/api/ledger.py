@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import ArgumentRefused
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.console import Console, Printed, table
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class LedgerReport(Printed):
         console.print(
             f"together: epsilon_release {epsilon(found.epsilon_release)} "
             f"({found.relation_release}), epsilon_server {epsilon(found.epsilon_server)} "
-            f"({found.relation_server}), delta {found.delta:.1e}, {found.rounds} rounds of "
-            f"{account.runs_charged} runs",
+            f"({found.relation_server}), delta {scientific_up(found.delta, 1)}, "
+            f"{found.rounds} rounds of {account.runs_charged} runs",
             soft_wrap=True,
         )
         console.print(paragraphs(found), soft_wrap=True)

@@ -21,6 +21,7 @@ from fedspeech.extras import require
 from fedspeech.job import Job
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import scientific_up
 from fedspeech.queries.training import AdapterTraining, TrainingFunction
 from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
@@ -72,7 +73,7 @@ class RoundCheck(Printed):
             f"{self.integers_changed:.2%} of the sum's integers differ, each by what rounding "
             f"tips\nwith train_dp (clip norm {self.example_clip_norm:g}, noise multiplier "
             f"{self.example_noise_multiplier:g}): epsilon {epsilon(self.example_epsilon)} for one "
-            f"clip (zero-out, delta {self.example_delta:.1e}, one round), against "
+            f"clip (zero-out, delta {scientific_up(self.example_delta, 1)}, one round), against "
             "whoever sees the phone's own delta\n"
             f"the user's clip norm of {self.clip_norm:g} and the round's noise followed in all "
             "cases; nothing was published, the run's ledger was not charged. The differences above "

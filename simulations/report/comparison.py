@@ -19,6 +19,7 @@ from rich.text import Text
 from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.evaluation.metric import ACCURACY, Metric
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.report.phrasing import change, delta, epsilon, value
 from simulations.results.run_folder import Results, RunFolder, read
 from simulations.results.summary import Summary
@@ -238,6 +239,6 @@ def _total(path: Path, names: list[str], ledger: Ledger) -> str:
         f"{who} the ledger {path.name}, which {ledger.runs_charged} runs share: what its phones "
         f"have spent is its total, {epsilon(spent.epsilon_release)} against readers of the "
         f"published models ({spent.relation_release}) and {epsilon(spent.epsilon_server)} against "
-        f"the server ({spent.relation_server}) at delta {spent.delta:.1e}, {spent.rounds} rounds "
-        "in all; the epsilons below are what it held when each run ended"
+        f"the server ({spent.relation_server}) at delta {scientific_up(spent.delta, 1)}, "
+        f"{spent.rounds} rounds in all; the epsilons below are what it held when each run ended"
     )

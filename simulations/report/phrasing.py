@@ -10,7 +10,15 @@ from typing import Literal
 from fedspeech.evaluation.collapse import DRAWS
 from fedspeech.evaluation.metric import ERROR, Unit
 from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.privacy.phrasing import READER, RELATIONS, only_said, rounded_up, sum_words, tier
+from fedspeech.privacy.phrasing import (
+    READER,
+    RELATIONS,
+    only_said,
+    rounded_up,
+    scientific_up,
+    sum_words,
+    tier,
+)
 from simulations.results.account import Account
 from simulations.results.summary import Summary
 
@@ -126,7 +134,7 @@ def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
         f"({guarantee.relation_release}; {tier(guarantee.epsilon_release)}), "
         f"{epsilon(guarantee.epsilon_server)} against the server{how} "
         f"({guarantee.relation_server}; {tier(guarantee.epsilon_server)}); "
-        f"delta {guarantee.delta:.1e}, unit one {guarantee.unit}, {guarantee.rounds} "
+        f"delta {scientific_up(guarantee.delta, 1)}, unit one {guarantee.unit}, {guarantee.rounds} "
         f"rounds {rounds}, {guarantee.accountant}"
     )
 
@@ -139,13 +147,12 @@ def epsilon(value: float) -> str:
 
 
 def delta(value: float) -> str:
-    """Writes a delta as a power of ten and as odds."""
+    """Writes a delta as a power of ten and as odds, neither below what was proven."""
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(value))
-    mantissa = value / 10**exponent
-    power = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa:.1f} × 10{power} (1 in {1 / value:,.0f})"
+    mantissa, _, exponent = scientific_up(value, 1).partition("e")
+    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{power} (1 in {math.floor(1 / value):,})"
 
 
 def sentence(text: str) -> str:

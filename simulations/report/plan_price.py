@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedspeech.privacy import phrasing, pricing
 from fedspeech.privacy.failure_probabilities import probabilities
-from fedspeech.privacy.phrasing import SERVER_ADDS_NOISE, judgment, rounded_up
+from fedspeech.privacy.phrasing import SERVER_ADDS_NOISE, judgment, rounded_up, scientific_up
 from simulations.console import table
 
 if TYPE_CHECKING:
@@ -214,7 +214,8 @@ def _words(view: View, plan: PrivacyPlan) -> str:
         if view.amplified
         else f"for a phone that joins {view.participations:,} of {plan.rounds:,} rounds"
     )
-    return f"at delta {plan.delta:.3g} {over}; relation {view.relation}; unit: one {plan.unit}"
+    delta = float(scientific_up(plan.delta))
+    return f"at delta {delta:g} {over}; relation {view.relation}; unit: one {plan.unit}"
 
 
 def _explain(found: Price, console: Console) -> None:
@@ -225,8 +226,9 @@ def _explain(found: Price, console: Console) -> None:
     for name, view in (("release", found.release), ("server", found.server)):
         if view.failure_probability > 0:
             console.print(
-                f"- Bad events of epsilon_{name} have probability {view.failure_probability:.2e} "
-                "over all rounds; e^epsilon times that is inside delta.",
+                f"- Bad events of epsilon_{name} have probability "
+                f"{scientific_up(view.failure_probability)} over all rounds; e^epsilon times "
+                "that is inside delta.",
             )
     console.print("\n[bold]By accountant[/bold] (a claim is a bound; a check stands beside it)")
     rows = [

@@ -24,7 +24,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.setup.bases import layout_of as layout_of_base
 from simulations.setup.definition import sizes_of_speakers
-from simulations.setup.planning import nearest_accepted, options, plan_of
+from simulations.setup.planning import nearest_accepted, plan_of
 from simulations.setup.recordings import held_out_rule, split_speakers, usable
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
@@ -175,7 +175,7 @@ def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> s
     changes = nearest_accepted(scenario.privacy, sizes)
     if changes is None:
         plan_of(scenario.privacy, sizes)
-    return options(changes or {})
+    return " ".join(f"--set privacy.{name}={value:g}" for name, value in (changes or {}).items())
 
 
 def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[np.float64]:

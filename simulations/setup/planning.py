@@ -158,7 +158,7 @@ def _way_out(settings: PrivacySettings, sizes: PlanSizes) -> str:
     larger = range(sizes.population, sizes.population + _MORE_PHONES)
     for tried in larger if sizes.population <= _SMALL else larger[:1]:
         if changes := nearest_accepted(settings, dataclasses.replace(sizes, population=tried)):
-            found.append(f"{tried:,} phones are accepted with {options(changes)}")
+            found.append(f"{tried:,} phones are accepted with {_keys(changes)}")
             break
     if sizes.population <= _SMALL:
         larger = range(sizes.population + 1, _MOST_PHONES * sizes.population + 1)
@@ -172,7 +172,7 @@ def _way_out(settings: PrivacySettings, sizes: PlanSizes) -> str:
 def split_way_out(
     settings: PrivacySettings, sizes: PlanSizes, speakers: int, *, spares: bool
 ) -> str:
-    """Sizes of groups of so few speakers, and settings, that no rule refuses, as options.
+    """Sizes of groups of so few speakers, and settings, that no rule refuses, as scenario keys.
 
     `sizes` holds everything but the population; `spares` says whether there are to be public and
     validation speakers.
@@ -184,16 +184,18 @@ def split_way_out(
     changes = nearest_accepted(settings, dataclasses.replace(sizes, population=federated))
     if changes is None:
         return f"no division of {speakers} speakers leaves enough of them to federate"
-    return (
-        f"{speakers} speakers are accepted with --set corpus.public_speakers={public} "
-        f"--set corpus.validation_speakers={validation} "
-        f"--set corpus.federated_speakers={federated} {options(changes)}".rstrip()
+    groups = (
+        f"corpus.public_speakers={public}, corpus.validation_speakers={validation}, "
+        f"corpus.federated_speakers={federated}"
+    )
+    return f"{speakers} speakers are accepted with {groups}" + (
+        f", {_keys(changes)}" if changes else ""
     )
 
 
-def options(changes: Mapping[str, float]) -> str:
-    """Changed privacy settings as options of the command line."""
-    return " ".join(f"--set privacy.{name}={value:g}" for name, value in changes.items())
+def _keys(changes: Mapping[str, float]) -> str:
+    """Changed privacy settings as keys of a scenario, which options and arguments both take."""
+    return ", ".join(f"privacy.{name}={value:g}" for name, value in changes.items())
 
 
 def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, float] | None:

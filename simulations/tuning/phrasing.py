@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.report import phrasing
 from simulations.tuning.results import Recommended, Spread, Tried, Tuning
 
@@ -19,7 +20,8 @@ def short(found: Tuning) -> tuple[str, ...]:
         f"{phrasing.percent(found.base)}) at epsilon {phrasing.epsilon(promised.epsilon_release)} "
         f"against readers of the published models ({promised.relation_release}), "
         f"{phrasing.epsilon(promised.epsilon_server)} against the server "
-        f"({promised.relation_server}), delta {promised.delta:.1e}, unit one {promised.unit}.",
+        f"({promised.relation_server}), delta {scientific_up(promised.delta, 1)}, "
+        f"unit one {promised.unit}.",
         f"Why: {_reason(found, found.recommended)}",
         f"How sure: {_certainty(found, found.recommended)}",
     )

@@ -219,6 +219,9 @@ def test_clips_are_hidden_by_secrets_of_phone_round_and_attempt(tmp_path):
     secret = dataclasses.replace(job, noise_entropy="os")
     key = secret.round_key(0)
     assert secret.phone_rng(key, 0).bytes(16) != secret.phone_rng(key, 0).bytes(16)
+    # Nothing that is drawn tells the state: there is none.
+    assert not hasattr(secret.phone_rng(key, 0).bit_generator, "state")
+    assert dataclasses.replace(secret, query=plain.query).phone_rng(key, 0).bit_generator.state
 
 
 def test_shards_partition_the_population_evenly(tmp_path):

@@ -1,5 +1,6 @@
 """Named streams repeat and never meet; keystreams are ChaCha20 and know seeded from secret."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -15,6 +16,7 @@ from fedspeech.seeds import (
     NoiseEntropy,
     Streams,
     canonical,
+    secret_generator,
     stream,
 )
 
@@ -134,3 +136,21 @@ def test_streams_are_opened_where_they_are_asked_for_and_nowhere_else():
         stream(1, "batches", n).bytes(8) for n in (5, 8, 9)
     ]
     assert opened == [8, 5, 8, 9]
+
+
+def test_a_secret_generator_reads_every_word_from_the_keystream():
+    key = bytes(range(32))
+    assert secret_generator(Keystream(key)).bytes(40) == Keystream(key).bytes(40)
+    np.testing.assert_array_equal(
+        secret_generator(Keystream(key)).random(5), Keystream(key).uniform(5)
+    )
+    drawn = secret_generator(Keystream(key)).integers(2**64, size=5, dtype=np.uint64)
+    np.testing.assert_array_equal(drawn, Keystream(key).uint64(5))
+    # The bit generator has no state to look at, nor to copy.
+    assert not hasattr(secret_generator(Keystream(key)).bit_generator, "state")
+
+
+def test_a_secret_generator_outlives_who_made_it():
+    made = [secret_generator(Keystream(bytes([number]) * 32)) for number in range(200)]
+    gc.collect()
+    assert len({one.bytes(8) for one in made}) == 200

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
@@ -18,6 +20,14 @@ def test_adapter_base_and_card_read_back(make_trained, make_card, kind):
     np.testing.assert_array_equal(found.base, hash_words(trained.base.sha256))
     assert found.card == card.to_json()
     assert len(content) < 4 * trained.adapter.spec.size + 8_000
+
+
+def test_the_cards_hash_of_the_adapter_is_that_of_the_written_values(make_trained, make_card):
+    trained = make_trained("affine")
+    content = write_adapter(trained, make_card(trained).inside("adapter"))
+    values = safetensors_numpy.load(content)["adapter"].astype("<f4").tobytes()
+    stated = read_adapter(content).card["adapter"]["sha256"]
+    assert stated == hashlib.sha256(values).hexdigest()
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, -1])

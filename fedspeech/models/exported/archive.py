@@ -20,6 +20,7 @@ MODEL = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
 CONSTANTS = "data/constants/model_constants_config.json"
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
+PT2_ARCHIVE = "torch.export.pt2_archive"
 
 _DATA = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]{1,6}")
 # Torch writes these, and a new archive gets its own.
@@ -96,7 +97,9 @@ def write_members(members: Mapping[str, bytes]) -> bytes:
     # Imported late: torch's exporter takes seconds, and most runs load no such file.
     try:
         from torch.export.pt2_archive import PT2ArchiveWriter
-    except ImportError:
+    except ImportError as error:
+        if error.name not in ("torch.export", PT2_ARCHIVE):
+            raise  # of something that torch itself needs: its name helps, and no other torch
         raise ValueError(
             f"a base with a .pt2 file needs torch 2.8 or later, this is torch {torch.__version__}"
         ) from None

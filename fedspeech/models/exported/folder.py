@@ -162,13 +162,30 @@ def assembled(
     )
 
 
+def base_folder(path: Path) -> Path | None:
+    """The folder of a base at a path, or None.
+
+    A process that is killed while it replaces a base may leave nothing at the path: then it is the
+    base that was to be replaced, which lies beside it.
+    """
+    path = path.resolve()
+    return next((folder for folder in (path, _aside(path)) if folder.is_dir()), None)
+
+
+def _aside(folder: Path) -> Path:
+    """Where a base lies while another one takes its place."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def write_folder(folder: Path, parts: Parts) -> None:
     """Writes a base's folder, all of it or nothing; a base that was there is replaced.
+
+    Whenever the process is killed, `base_folder` finds the old base or the new one, whole.
 
     Raises:
       FileExistsError: if something else lies there, naming it.
     """
-    own = (TOML, HEAD, *FILES)
+    own, folder = (TOML, HEAD, *FILES), folder.resolve()  # of a link, what it leads to is replaced
     others = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     if others := [name for name in others if name not in own]:
         raise FileExistsError(
@@ -182,8 +199,19 @@ def write_folder(folder: Path, parts: Parts) -> None:
         (whole / _NAMES[declared.file]).write_bytes(parts.encoder.content)
         (whole / TOML).write_text(_toml(parts), encoding="utf-8")
         (whole / HEAD).write_bytes(safetensors_numpy.save(_arrays(parts)))
-        remove_made([folder / name for name in own], [folder])
-        whole.rename(folder)
+        aside = _aside(folder)
+        if folder.exists():
+            # What an earlier process that was killed left there.
+            remove_made([aside / name for name in own], [aside])
+            folder.rename(aside)
+        try:
+            # No folder can take the place of one that holds files, so there is a moment without.
+            whole.rename(folder)
+        except OSError:
+            if aside.exists():
+                aside.rename(folder)
+            raise
+        remove_made([aside / name for name in own], [aside])
 
 
 def _arrays(parts: Parts) -> Arrays:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fedspeech.corpora.files import UnusableError
+from fedspeech.corpora.files import UnusableError, decode
 from fedspeech.corpora.long_recordings import BLOCK_SECONDS, blocks_of, recordings_in
 from fedspeech.seeds import stream
 
@@ -42,6 +42,26 @@ def test_what_is_no_sound_is_refused(tmp_path, content, problem):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(UnusableError, match=problem):
         list(blocks_of(tmp_path / "a.wav", RATE))
+
+
+@pytest.mark.parametrize("form", ["WAV", "RF64", "W64"])
+def test_a_wav_of_another_length_than_its_header_says_is_refused_as_by_a_corpus(tmp_path, form):
+    file = tmp_path / "night.wav"
+    soundfile.write(file, stream(0, "cut").uniform(-0.5, 0.5, RATE), RATE, format=form)
+    data = file.read_bytes()
+    assert sum(map(len, blocks_of(file, RATE))) == RATE
+    for content, problem in (
+        (data[: len(data) // 2], "cut short"),
+        (data + b"\7" * 9_000, "longer"),
+    ):
+        if form != "WAV" and problem == "longer":
+            continue  # behind the sound of the others, chunks may follow
+        file.write_bytes(content)
+        with pytest.raises(UnusableError, match=problem) as listening:
+            next(blocks_of(file, RATE))
+        with pytest.raises(UnusableError, match=problem) as reading:
+            decode(content, rate_hz=RATE)
+        assert str(listening.value) == str(reading.value)
 
 
 def test_values_that_are_no_sound_are_refused(tmp_path):

@@ -161,7 +161,7 @@ def test_without_noise_both_are_infinite_and_the_words_say_so_loudly():
 def test_words_name_adversaries_unit_relation_delta_trust_and_what_is_simulated():
     words = paragraphs(PLAN.guarantee(40))
     for part in (
-        "epsilon_release = 0.9", "epsilon_server = 6.", "3.33e-05", "40 rounds", "18 times",
+        "epsilon_release = 0.9", "epsilon_server = 6.", "3.34e-05", "40 rounds", "18 times",
         "add/remove", "zero-out", "215 phones of every sum", "one user", "one device", "simulated",
         "dp-accounting",
     ):  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_check_does_not_promise_what_the_privacy_rules_refuse(tmp_path):
     record(tmp_path, {f"s{n}": ["yes", "no"] for n in range(5)})
     text = printed(render_check, check_folder(tmp_path))
     assert "real-commands cannot run on it: privacy: min_reporting must be at least 2" in text
-    assert "4 phones are accepted with --set privacy." in text
+    assert "4 phones are accepted with privacy." in text
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedspeech.privacy.phrasing import scientific_up
 from simulations.report import phrasing
 from simulations.results.summary import Utility
 
@@ -35,9 +36,29 @@ def test_epsilon_is_rounded_up(value, printed):
 
 
 def test_delta_says_its_odds():
-    assert phrasing.delta(1 / 30_000) == "3.3 × 10⁻⁵ (1 in 30,000)"
+    assert phrasing.delta(1 / 30_000) == "3.4 × 10⁻⁵ (1 in 30,000)"
     assert phrasing.delta(1e-6) == "1.0 × 10⁻⁶ (1 in 1,000,000)"
     assert phrasing.delta(0) == "0"
+
+
+@given(st.floats(min_value=1e-300, max_value=0.5))
+def test_a_printed_delta_is_never_below_what_was_proven(value):
+    for digits in (1, 2):
+        printed = float(scientific_up(value, digits))
+        assert value <= printed <= value * (1 + 1.0001 * 10**-digits)
+    figure, _, odds = phrasing.delta(value).partition(" (1 in ")
+    mantissa, power = figure.split(" × 10")
+    power = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    assert float(f"{mantissa}e{power}") >= value
+    assert int(odds.rstrip(")").replace(",", "")) <= 1 / value
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [(1e-5, "1.00e-05"), (1 / 120, "8.34e-03"), (9.999e-6, "1.00e-05"), (0.0, "0.00e+00")],
+)
+def test_a_delta_of_few_digits_stays_as_it_is(value, printed):
+    assert scientific_up(value) == printed
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_guarantee_is_the_first_section_and_whole(page, example):
     promise = page.prose[first:second]
     for said in (
         "0.94", "6.21", "Against whoever reads the published models", "Against the server",
-        "add/remove", "zero-out", "3.3 × 10⁻⁵", "1 in 30,000", "one phone",
+        "add/remove", "zero-out", "3.4 × 10⁻⁵", "1 in 30,000", "one phone",
         example.account(1.0).guarantee.trust, "RDP of sums of discrete Gaussians", "15 rounds",
         "Seeded noise: reproducible from the seed, so not for release",
         "A simulator plays both sides", "The secure sum is simulated here (ideal)",

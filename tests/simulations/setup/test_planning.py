@@ -43,10 +43,11 @@ def test_too_few_speakers_are_told_a_division_and_settings_that_run(sentences, s
     folder = sentences(speakers)
     with pytest.raises(CorpusError, match="nobody is left in the group") as refusal:
         planned(folder)
-    accepted = re.findall(r"--set (\S+)", str(refusal.value))
+    accepted = re.findall(r"[a-z.]+\.[a-z_]+=[^,\s]+", str(refusal.value))
     assert {change.partition("=")[0] for change in accepted} >= {
         "corpus.public_speakers", "corpus.validation_speakers", "corpus.federated_speakers",
     }  # fmt: skip
+    assert "--" not in str(refusal.value)  # whoever calls a function has no options
     assert planned(folder, accepted).rounds == 25
 
 
@@ -60,7 +61,8 @@ def test_few_phones_are_told_settings_that_run(sentences, federated):
     ]
     with pytest.raises(ScenarioError, match=f"{federated} phones are accepted with") as refusal:
         planned(folder, changes)
-    accepted = re.findall(r"--set (\S+?)[;\s]", f"{refusal.value} ")
+    accepted = re.findall(r"privacy\.[a-z_]+=[^,;\s]+", str(refusal.value))
+    assert "--" not in str(refusal.value)
     assert planned(folder, [*changes, *accepted]).population == federated
 
 
@@ -68,7 +70,7 @@ def test_phones_that_no_setting_lets_run_are_told_how_many_more_it_takes(sentenc
     changes = [
         "corpus.public_speakers=2", "corpus.validation_speakers=1", "corpus.federated_speakers=3"
     ]  # fmt: skip
-    with pytest.raises(ScenarioError, match="4 phones are accepted with --set privacy"):
+    with pytest.raises(ScenarioError, match=r"4 phones are accepted with privacy\."):
         planned(sentences(12), changes)
 
 

@@ -1,10 +1,28 @@
+import builtins
 import io
 import zipfile
 
 import pt2_files
 import pytest
 
-from fedspeech.models.exported.archive import read_members
+from fedspeech.models.exported.archive import PT2_ARCHIVE, read_members, write_members
+
+
+@pytest.mark.parametrize(
+    ("missing", "raised", "said"),
+    [(PT2_ARCHIVE, ValueError, "torch 2.8 or later"), ("sympy", ModuleNotFoundError, "sympy")],
+)
+def test_a_missing_part_of_torch_is_no_old_torch(monkeypatch, missing, raised, said):
+    right = builtins.__import__
+
+    def without(name, *rest):
+        if name == PT2_ARCHIVE:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return right(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(raised, match=said):
+        write_members({})
 
 
 def test_what_is_data_is_read_and_nothing_else():

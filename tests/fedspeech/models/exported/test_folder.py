@@ -1,5 +1,7 @@
 """A base's folder is read back as it was written; what is wrong in it is named, key and value."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tflite_files
@@ -8,7 +10,9 @@ from safetensors.numpy import save_file
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is the extra tflite")
 
+from fedspeech.files import remove_made
 from fedspeech.models.base import Base
+from fedspeech.models.exported import folder as folder_of_a_base
 
 TOML = """
 license = "MIT"
@@ -110,6 +114,63 @@ def test_a_base_is_replaced_and_what_lies_beside_it_is_not_removed(folder):
         base.save(folder)
     assert Base.load(folder).sha256 == base.sha256
     assert (folder / "training.log").read_text() == "mine"
+
+
+class Killed(BaseException):
+    """Ends a process between two system calls, as far as the process can tell."""
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_kill_between_any_two_steps_leaves_the_old_base_or_the_new_one(
+    folder, head, tmp_path, monkeypatch, renames, linked
+):
+    new = Base.load(folder)
+    (folder / "head.safetensors").unlink()
+    old, place = Base.load(folder), folder
+    if linked:
+        place = tmp_path / "link"
+        place.symlink_to(folder)
+    right, done = Path.rename, []
+
+    def rename(source, target):
+        if len(done) == renames:
+            raise Killed
+        done.append(target)
+        return right(source, target)
+
+    def remove(*made):
+        if len(done) == 2:
+            raise Killed
+        remove_made(*made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        patch.setattr(folder_of_a_base, "remove_made", remove)
+        with pytest.raises(Killed):
+            new.save(place)
+    assert Base.load(place).sha256 == (old, old, new)[renames].sha256
+    new.save(place)
+    assert Base.load(place).sha256 == new.sha256
+    kept = {"mine", "link"} if linked else {"mine"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_disk_that_fails_leaves_the_old_base(folder, head, tmp_path, monkeypatch):
+    new = Base.load(folder)
+    (folder / "head.safetensors").unlink()
+    old, right = Base.load(folder), Path.rename
+
+    def rename(source, target):
+        if source.name == "base":
+            raise OSError("no space left on device")
+        return right(source, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="no space"):
+        new.save(folder)
+    assert Base.load(folder).sha256 == old.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(
