@@ -297,6 +297,21 @@ class Section:
                 found.setdefault(metric.segment, {})[metric.model] = metric
         return found
 
+    def of_models(self, models: Sequence[Model]) -> Section | None:
+        """The section of some models alone; None if nothing of theirs is in it.
+
+        Metrics and curves of no model stay where some of these models do; so do squares and texts,
+        which are not of a single model.
+        """
+        if not any(metric.model in models for metric in self.metrics):
+            return None
+        kept = tuple(one for one in self.metrics if one.model is None or one.model in models)
+        charts = []
+        for chart in self.charts:
+            curves = tuple(one for one in chart.curves if one.model is None or one.model in models)
+            charts += [replace(chart, curves=curves)] if curves else []
+        return replace(self, metrics=kept, charts=tuple(charts))
+
     def publishable(self) -> Section | None:
         """The section without what the operator alone may see; None if nothing is left of it.
 

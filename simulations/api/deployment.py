@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.api.run import path_of
-from simulations.api.scenarios import runnable
+from simulations.api.scenarios import require_part, runnable
 from simulations.progress import RunProgress, progress_for
 from simulations.scenario.schema import Scenario
 
@@ -46,11 +46,14 @@ def prepare(
 
     Raises:
       FedspeechError: if another job, or a run of one, is there.
+      ScenarioError: if the product is at a stage without federated training (docs/stages.md).
     """
     from simulations.run.preparing import prepare as run
 
+    chosen = runnable(what, seed)
+    require_part(chosen, "prepare")
     run(
-        runnable(what, seed), out=Path(out), workers=workers, cache=path_of(cache),
+        chosen, out=Path(out), workers=workers, cache=path_of(cache),
         ledger=path_of(ledger), progress=progress_for(progress),
     )  # fmt: skip
     return Path(out) / "job.json"

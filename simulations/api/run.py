@@ -284,6 +284,8 @@ def simulate(
 ) -> Run:
     """Runs an experiment: federated rounds, personalization, export, report.
 
+    A product at an earlier stage than 4 (docs/stages.md) runs no rounds: its base is evaluated.
+
         >>> import fedspeech as fs
         >>> run = fs.simulate("quick", out="runs/quick", progress=False)        # doctest: +SKIP
         >>> fs.simulate("quick", out="runs/quick")

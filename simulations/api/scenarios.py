@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulations.api.records import Records
 from simulations.scenario import reading
 from simulations.scenario.schema import Scenario
+from simulations.scenario.stages import require_stage
 
 if TYPE_CHECKING:
     from simulations.setup.definition import Experiment
@@ -78,3 +79,13 @@ def runnable(what: Any, seed: int | None) -> Scenario | Experiment:
     found: Scenario | Experiment
     found = scenario_of(what) if isinstance(what, Scenario | str | Path) else what
     return found if seed is None else found.with_seed(seed)
+
+
+def require_part(what: Scenario | Experiment, part: str) -> None:
+    """Refuses a part of the tool that comes at a later stage of the product; see docs/stages.md.
+
+    Raises:
+      ScenarioError: naming the part and both stages.
+    """
+    scenario = what if isinstance(what, Scenario) else what.scenario
+    require_stage(scenario.name, scenario.stage, part)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedspeech.errors import ArgumentRefused, FedspeechError
 from simulations.api.records import Records
 from simulations.api.run import path_of
-from simulations.api.scenarios import read_scenario, runnable
+from simulations.api.scenarios import read_scenario, require_part, runnable
 from simulations.api.shown import Page
 from simulations.console import preformatted
 from simulations.progress import RunProgress, progress_for
@@ -139,7 +139,8 @@ def tune(
       device: as in `simulate`.
 
     Raises:
-      ScenarioError: if recordings are people's and nothing says who pays, or an axis is none.
+      ScenarioError: if recordings are people's and nothing says who pays, an axis is none, or the
+        product is at a stage without federated training (docs/stages.md).
       BudgetExhausted: if the budget covers no trial.
     """
     from fedspeech.models.compute import computing_on
@@ -158,9 +159,11 @@ def tune(
         mode=mode, **axes, seeds=seeds, trials=trials, within=max_accuracy_drop_points / 100,
         public=public, charge=path_of(charge),
     )  # fmt: skip
+    chosen = runnable(what, seed)
+    require_part(chosen, "tune")
     with computing_on(device):
         folder = run(
-            runnable(what, seed), request, out=path_of(out), workers=workers,
+            chosen, request, out=path_of(out), workers=workers,
             cache=path_of(cache), progress=progress_for(progress),
         )  # fmt: skip
     return Tuned(folder)

@@ -29,6 +29,7 @@ from simulations.results.exported import ExportedFile, FamilyFile
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
 from simulations.scenario.schema import Scenario
+from simulations.scenario.stages import require_stage
 from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment
 from simulations.setup.speakers import SpeakerSplit
@@ -185,6 +186,8 @@ def export_run(
       PartlyRefused: naming the checks that failed and their figures; what passed is published.
     """
     finished = FinishedRun.open(run, corpus, experiment)
+    if adapter != "global":  # a phone's own
+        require_stage(finished.scenario.name, finished.scenario.stage, "personalize")
     require(extra_of(finished.base))
     from tflite_export.publishing import export_family
 

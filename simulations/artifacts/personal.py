@@ -17,6 +17,7 @@ from simulations.artifacts.loaded_run import FinishedRun, trained_model
 from simulations.console import Console, Printed, table
 from simulations.evaluation.evaluator import Evaluator
 from simulations.progress import RunProgress
+from simulations.scenario.stages import require_stage
 from simulations.setup.definition import Experiment
 from simulations.setup.embedding import Embedder, cache_folder
 from simulations.setup.experiment import BuiltExperiment, build_experiment, held_out_phones
@@ -104,8 +105,10 @@ def personalize_run(
     Raises:
       CorpusError: if a recording is one that the run's phones trained on, or nobody has enough.
       FedspeechError: if the folder lacks a part.
+      ScenarioError: if the product is at a stage without personalization.
     """
     finished = FinishedRun.open(run, experiment=experiment)
+    require_stage(finished.scenario.name, finished.scenario.stage, "personalize")
     settings = finished.scenario.personalization
     count = shots or settings.headline_shots
     own = settings.model_copy(update={"shots": (count,), "headline_shots": count})

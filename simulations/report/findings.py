@@ -96,17 +96,18 @@ def _cell(metric: Metric) -> str:
 
 
 def _verdict(summary: Summary) -> Iterator[str]:
-    if len(summary.section(ACCURACY).by_model()) < len(MODELS):
+    found = summary.section(ACCURACY).by_model()
+    if summary.rounds_planned and len(found) < len(MODELS):
         return
     yield from headline_lines(summary)
-    if summary.shots:
+    if summary.shots and "personalized" in found:
         yield (
             f"Phones personalized from the {summary.start} adapter with {summary.shots} own "
             f"example{'' if summary.shots == 1 else 's'} each (per target word, where words are "
             "spotted); the control did the same with another phone’s."
         )
-    if found := summary.section(REGRESSION).by_model().get("personalized"):
-        yield f"After personalizing {worse(found)}."
+    if worsened := summary.section(REGRESSION).by_model().get("personalized"):
+        yield f"After personalizing {worse(worsened)}."
 
 
 def _headline(accuracy: Section, start: Model) -> Iterator[dict[str, Any]]:

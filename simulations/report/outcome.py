@@ -56,7 +56,7 @@ def worse(found: Metric) -> str:
 def _no_gain(summary: Summary) -> Iterator[str]:
     """The federated stage did not beat its base on public validation speakers."""
     errors = summary.section(VALIDATION).by_model()
-    if summary.start == "federated" or not errors:
+    if summary.start == "federated" or not errors or not summary.rounds_planned:
         return
     base, federated = errors["base"], errors["federated"]
     yield (
@@ -70,10 +70,11 @@ def _no_gain(summary: Summary) -> Iterator[str]:
 def _worse_stages(summary: Summary) -> Iterator[str]:
     """A later stage has a larger error than an earlier one, on held-out phones."""
     found = summary.section(ERROR).by_model()
-    if not found:
+    if "personalized" in found:
+        yield from _rise(found, "Personalizing", summary.start, "personalized")
+    if "federated" not in found:
         return
     yield from _rise(found, "Training together", "base", "federated")
-    yield from _rise(found, "Personalizing", summary.start, "personalized")
     base, federated, last = (found[m].value for m in ("base", "federated", "personalized"))
     if summary.start == "federated" and last > base and federated > base:
         yield (

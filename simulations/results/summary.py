@@ -95,7 +95,7 @@ class Summary(Account):
       status: "complete" or "partial"; a complete one has the accuracy of all four models.
       stopped: why it stopped early ("interrupted", "budget reached before round 31"), else None.
       rounds: completed rounds.
-      rounds_planned: rounds asked for.
+      rounds_planned: rounds asked for; 0: the product's stage has none.
       phones: population: every phone that may be asked.
       voices: distinct voices from which the phones were drawn; None: each has a voice of its own.
       unit_note: what a privacy unit that is no user covers; empty for users.
@@ -178,7 +178,10 @@ class Summary(Account):
 
     @model_validator(mode="after")
     def _complete_means_complete(self) -> Self:
-        if self.status == "complete" and set(self.section(ACCURACY).by_model()) != set(MODELS):
+        found = set(self.section(ACCURACY).by_model())
+        # Where no round is planned, the stage of the product says which models there are.
+        enough = found == set(MODELS) if self.rounds_planned else "base" in found
+        if self.status == "complete" and not enough:
             raise ValueError(
                 "a complete summary needs accuracy of base, federated, personalized and control"
             )

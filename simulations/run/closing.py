@@ -35,7 +35,7 @@ def no_round(summary: Summary) -> str:
 
 def closing_words(summary: Summary, report: Path) -> str:
     """The last lines of a run: what came of it, at which price, and where to look."""
-    nothing = [] if summary.rounds else [no_round(summary)]
+    nothing = [] if summary.rounds or not summary.rounds_planned else [no_round(summary)]
     # What became worse comes before every figure, so that the first line never praises a loss.
     lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
     if collapsed := collapse(summary):

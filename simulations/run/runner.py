@@ -58,6 +58,7 @@ from simulations.run.preparing import (
     require_first_round,
 )
 from simulations.scenario.schema import Scenario
+from simulations.scenario.stages import TRAINING, models_of, without_rounds
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
 from simulations.setup.heads import head_in_words
@@ -185,8 +186,11 @@ class Run:
           NoRoundRan: after that, if no round was completed.
         """
         try:
-            self.rounds()
-            if self._state.completed:  # else the adapter is the base's own
+            if self._trains:
+                self.rounds()
+            else:
+                self._progress.say(without_rounds(self._scenario.stage))
+            if self._state.completed or not self._trains:  # else the adapter is the base's own
                 self.personalize()
                 self.export()
         except BaseException as error:
@@ -194,8 +198,13 @@ class Run:
             raise
         finally:
             self.finish()
-        if not self._state.completed:
+        if self._trains and not self._state.completed:
             raise NoRoundRan(no_round(self._summary("partial")))
+
+    @property
+    def _trains(self) -> bool:
+        """Whether the stage of the product has federated rounds."""
+        return self._scenario.stage >= TRAINING
 
     def rounds(self) -> None:
         """Runs the federated rounds."""
@@ -321,10 +330,15 @@ class Run:
         self._audience.round(row)
 
     def personalize(self) -> None:
-        """Adapts every held-out phone and scores it."""
+        """Adapts every held-out phone and scores it, as far as the product's stage has models."""
         with self._progress.stage("personalize"):
-            self._choice = self._evaluator.choose(self._state.model)
+            if self._trains:
+                self._choice = self._evaluator.choose(self._state.model)
             self._found |= self._evaluator.personalization(self._state.model, self._choice)
+        if not self._trains:
+            models = models_of(self._scenario.stage)
+            sections = (section.of_models(models) for section in self._found["sections"])
+            self._found["sections"] = tuple(filter(None, sections))
         self._audience.stage("personalize", of_sections(self._summary("partial")))
 
     def export(self) -> None:
@@ -411,12 +425,12 @@ class Run:
             status=status,
             stopped=self.stopped,
             rounds=self._state.completed,
-            rounds_planned=plan.rounds,
+            rounds_planned=plan.rounds if self._trains else 0,
             phones=plan.population,
             voices=self._built.drawn_from,
             unit_note=self._built.partition.unit_note,
             participation=plan.participation_probability,
-            start=self._choice.chosen if self._choice else "federated",
+            start=self._choice.chosen if self._choice else self._start,
             start_chosen_by="public validation speakers"
             if self._choice
             else "nobody: it is the last one",
@@ -434,6 +448,11 @@ class Run:
             cpu_seconds=dict(self._progress.cpu_seconds),
             **(chosen | self._found),
         )
+
+    @property
+    def _start(self) -> Literal["base", "federated"]:
+        """Where no public speaker chooses: the last adapter, the base's where nothing trains."""
+        return "federated" if self._trains else "base"
 
     @property
     def _adapter_rounds(self) -> int:

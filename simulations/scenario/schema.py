@@ -36,6 +36,7 @@ from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.training.settings import LocalTraining
 from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.sections import Section
+from simulations.scenario.stages import Stage
 
 SCHEMA: Literal[2] = 2
 MADE = "synthetic"  # base.source of a base that the run trains
@@ -431,6 +432,12 @@ class Scenario(Section):
     description: str = Field(default="", description="What the scenario is, in one sentence.")
     seed: int = Field(
         default=1, description="Seed of speakers, cohorts, training and seeded noise."
+    )
+    stage: Stage = Field(
+        default=4,
+        description="Stage of the product: 1 inference only, 2 and analytics, 3 and "
+        "personalization on the phone, 4 and federated training; a later part is refused by name "
+        "(docs/stages.md).",
     )
     noise_entropy: Literal["seeded", "os"] = Field(
         default="seeded",
