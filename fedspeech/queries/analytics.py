@@ -40,6 +40,7 @@ from fedspeech.queries.axes import (
 )
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
 from fedspeech.queries.query import Query
+from fedspeech.queries.truncation import Generators
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
@@ -50,8 +51,6 @@ BLOCK = 1024
 """Phones that are counted at once."""
 
 ROUNDS = "rounds"
-
-Generators = Sequence[np.random.Generator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +79,8 @@ class Analytics(Query):
       last_day: of the window, included.
       where: what an event must fulfil to be counted, all of it.
       segments: attributes that divide the phones; each combination of values is a segment.
+      axes: columns that divide the events; each combination of values is a cell of the segment.
+        Empty: one cell.
       max_cells: cells to which one phone adds at most.
       max_per_cell: what one phone adds to a cell at most.
 
@@ -91,6 +92,7 @@ class Analytics(Query):
     last_day: WholeNumber = LAST_DAY
     where: tuple[Condition, ...] = ()
     segments: tuple[Axis, ...] = ()
+    axes: tuple[Axis, ...] = ()
     max_cells: Count = 1
     max_per_cell: Count = 1
 
@@ -98,6 +100,7 @@ class Analytics(Query):
         """Checks bounds and window; rebuilds what was read back as plain data."""
         object.__setattr__(self, "where", rebuilt(Condition, self.where))
         object.__setattr__(self, "segments", rebuilt(Axis, self.segments))
+        object.__setattr__(self, "axes", rebuilt(Axis, self.axes))
         check_limits(self)
         ordered = self.first_day <= self.last_day
         require(
@@ -108,11 +111,6 @@ class Analytics(Query):
         )
 
     # What each query of counts says of itself.
-
-    @property
-    @abc.abstractmethod
-    def width(self) -> int:
-        """Cells of one segment."""
 
     @abc.abstractmethod
     def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
@@ -131,8 +129,18 @@ class Analytics(Query):
     # What all of them share.
 
     @property
+    def cells(self) -> int:
+        """Cells of one segment."""
+        return size(self.axes)
+
+    @property
+    def width(self) -> int:
+        """Coordinates of one segment."""
+        return self.cells
+
+    @property
     def dimension(self) -> int:
-        """Cells of all segments."""
+        """Coordinates of all segments."""
         return size(self.segments) * self.width
 
     @property
@@ -143,12 +151,12 @@ class Analytics(Query):
     @property
     def l2_bound(self) -> float:
         """L2 norm of what one phone adds, at most: the clip norm of the plan."""
-        return self.max_per_cell * math.sqrt(min(self.max_cells, self.width))
+        return self.max_per_cell * math.sqrt(min(self.max_cells, self.cells))
 
     @property
-    def segment_labels(self) -> list[tuple[str, ...]]:
-        """Values of the attributes of each segment, in order."""
-        return labels(self.segments)
+    def names(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Labels of segment and cell, the cells of a segment one after the other."""
+        return [(segment, cell) for segment in labels(self.segments) for cell in labels(self.axes)]
 
     @property
     def truncation(self) -> str:
@@ -168,8 +176,8 @@ class Analytics(Query):
         """
         self.check_plan(plan)
         if total is None:
-            most = min(self.max_cells, self.width) * self.max_per_cell
-            total = plan.population * most / self.dimension
+            most = min(self.max_cells, self.cells) * self.max_per_cell
+            total = plan.population * most / (size(self.segments) * self.cells)
         return Sampling.of(plan).expected_error(total, self.truncation, self.max_per_cell)
 
     def check_plan(self, plan: PrivacyPlan) -> None:
@@ -273,28 +281,3 @@ class Analytics(Query):
 def rounds_in(state: GlobalState) -> int:
     """Rounds that are in a state."""
     return int(state.moments[ROUNDS][0]) if ROUNDS in state.moments else 0
-
-
-def truncated(
-    cells: Cells, phone: Cells, rngs: Generators, *, dimension: int, max_cells: int, most: int
-) -> NDArray[np.float32]:
-    """Counts of each phone's cells within the bound, shape (phones, dimension).
-
-    Args:
-      cells: of each event, shape (events,), below `dimension`.
-      phone: index of the phone that holds each event, shape (events,).
-      rngs: one per phone.
-      dimension: of a contribution.
-      max_cells: that a phone adds to; of more it keeps so many, each set equally probable.
-      most: that a phone adds to one cell.
-    """
-    table = np.zeros((len(rngs), dimension), dtype=np.float32)
-    places, counts = np.unique(phone * dimension + cells, return_counts=True)
-    holders = places // dimension
-    table.reshape(-1)[places] = np.minimum(counts, most)
-    ends = np.cumsum(np.bincount(holders, minlength=len(rngs)))
-    starts = np.concatenate([[0], ends[:-1]])
-    for index in np.flatnonzero(ends - starts > max_cells).tolist():
-        filled = places[starts[index] : ends[index]] % dimension
-        table[index, rngs[index].permutation(filled)[max_cells:]] = 0
-    return table

@@ -21,8 +21,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering
@@ -97,6 +96,11 @@ class ExpectedError:
     level: float
     truncation: str
 
+    def times(self, unit: float) -> ExpectedError:
+        """The same of a total in another unit."""
+        names = ("total", "noise_stddev", "sampling_stddev", "half_width")
+        return dataclasses.replace(self, **{name: getattr(self, name) * unit for name in names})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -141,7 +145,7 @@ class Sampling:
     @property
     def deviations(self) -> float:
         """Standard deviations to either end of an interval."""
-        return float(norm.ppf((1 + self.level) / 2))
+        return NormalDist().inv_cdf((1 + self.level) / 2)
 
     def sampling_variance(self, total: float, most: float = 1.0) -> float:
         """Of the estimate of a total to which a phone adds 0 to `most`, at most."""
@@ -173,24 +177,33 @@ class Sampling:
         segment: tuple[str, ...] = (),
         cell: tuple[str, ...] = (),
         most: float = 1.0,
+        unit: float = 1.0,
     ) -> Estimate:
         """Estimates a population total from one coordinate of a decoded mean; unbiased.
 
         It is not clamped: where nobody holds a count, half of the estimates are negative.
+
+        Args:
+          mean: the coordinate.
+          of: what is counted, in words.
+          segment: labels of the estimate.
+          cell: likewise.
+          most: that a phone adds to the coordinate.
+          unit: what one of the coordinate stands for.
         """
-        value = mean * self.scale_up
-        low, high = self.interval(value, most)
+        count = mean * self.scale_up
+        low, high = self.interval(count, most)
         return Estimate(
             of=of,
             segment=segment,
             cell=cell,
-            value=value,
-            low=low,
-            high=high,
+            value=count * unit,
+            low=low * unit,
+            high=high * unit,
             level=self.level,
-            count=value,
-            noise_stddev=math.sqrt(self.noise_variance),
-            sampling_stddev=math.sqrt(self.sampling_variance(value, most)),
+            count=count,
+            noise_stddev=math.sqrt(self.noise_variance) * unit,
+            sampling_stddev=math.sqrt(self.sampling_variance(count, most)) * unit,
         )
 
     def expected_error(self, total: float, truncation: str, most: float = 1.0) -> ExpectedError:

@@ -35,7 +35,7 @@ def test_a_phone_counts_its_events_of_the_window_that_fulfil_the_conditions():
     np.testing.assert_array_equal(found, [[0, 0, 0, 2, 0, 1], NOTHING, NOTHING])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(2, 4), st.integers(-1, 4), st.integers(0, 2)), max_size=40),
     st.integers(1, 3),
