@@ -75,6 +75,14 @@ class RegistryDamaged(ChainDamaged):
     """The registry's file is torn or edited; nothing is handed out until somebody has looked."""
 
 
+class RolloutRefused(FedspeechError):
+    """A roll-out cannot do that, or could not find what it is to guard against."""
+
+
+class RolloutDamaged(ChainDamaged):
+    """A roll-out's file is torn or edited; nothing is decided until somebody has looked."""
+
+
 class NoRoundRan(FedspeechError):
     """Not one round was completed: none can be paid, or the run is over and its folder in order."""
 

@@ -262,7 +262,7 @@ def make_update(
         phone=phone,
         seeded_noise=bool(card["noise_notice"]),
     )
-    return _framed(UPDATE, update.to_header(), key) + payload
+    return framed(UPDATE, update.to_header(), key) + payload
 
 
 def _refuse_personal(owner: str | None, given: str | None) -> None:
@@ -294,7 +294,7 @@ def read_update(content: bytes, trust: Trust) -> tuple[Update, bytes]:
     Raises:
       UpdateRefused: if it is cut, changed, or signed by another key.
     """
-    header, payload = _unframed(UPDATE, content, trust.signing, "the publisher's signing key")
+    header, payload = unframed(UPDATE, content, trust.signing, "the publisher's signing key")
     try:
         update = Update.from_header(header)
     except ValueError as error:
@@ -309,7 +309,7 @@ def read_update(content: bytes, trust: Trust) -> tuple[Update, bytes]:
 
 def make_new_keys(trust: Trust, recovery: PrivateKey) -> bytes:
     """Signs, by the recovery key that phones trust so far, which keys they trust from now on."""
-    return _framed(NEW_KEYS, canonical_json(dataclasses.asdict(trust)), recovery)
+    return framed(NEW_KEYS, canonical_json(dataclasses.asdict(trust)), recovery)
 
 
 def read_new_keys(content: bytes, trust: Trust) -> Trust:
@@ -319,7 +319,7 @@ def read_new_keys(content: bytes, trust: Trust) -> Trust:
       UpdateRefused: if it is cut, changed, of an epoch that is over, or not signed by the recovery
         key.
     """
-    header, rest = _unframed(NEW_KEYS, content, trust.recovery, "the publisher's recovery key")
+    header, rest = unframed(NEW_KEYS, content, trust.recovery, "the publisher's recovery key")
     try:
         found = Trust(**read_fields(header, TRUST_FIELDS))
         if rest or canonical_json(dataclasses.asdict(found)) != header:
@@ -347,13 +347,24 @@ def claimed(content: bytes) -> tuple[Update | None, Trust | None]:
     return Update.from_header(header), None
 
 
-def _framed(kind: bytes, header: bytes, key: PrivateKey) -> bytes:
+def framed(kind: bytes, header: bytes, key: PrivateKey) -> bytes:
+    """A kind of 8 bytes, a header and its length, and the signature over kind and header."""
     length = len(header).to_bytes(_HEADER_LENGTH_BYTES, "little")
     return kind + length + header + key.sign(kind + header)
 
 
-def _unframed(kind: bytes, content: bytes, public: str, whose: str) -> tuple[bytes, bytes]:
-    """Header and payload of a bundle of a kind, once the signature holds."""
+def unframed(kind: bytes, content: bytes, public: str, whose: str) -> tuple[bytes, bytes]:
+    """Header and payload of a bundle of a kind, once the signature holds.
+
+    Args:
+      kind: its first 8 bytes.
+      content: as it came.
+      public: key that must have signed, hex.
+      whose: that key, in words.
+
+    Raises:
+      UpdateRefused: if it is of another kind, cut, too long, or not signed by the key.
+    """
     if len(content) > MAX_BUNDLE_BYTES:
         raise UpdateRefused(
             f"a bundle is at most {MAX_BUNDLE_BYTES} bytes long, got {len(content)}"

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 from fedspeech.errors import FedspeechError, RegistryDamaged
 from fedspeech.files import write_whole
-from fedspeech.hash_chain import HashChain, Row, fragment_fields, keep_head, kept_head
+from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
 from fedspeech.rollout.bundle import (
     make_update,
     read_adapter,
@@ -149,6 +149,11 @@ class Registry:
         """The publisher's keys now."""
         return self.trusts[-1]
 
+    @property
+    def head(self) -> Head | None:
+        """The last row of the chain."""
+        return self._chain.head
+
     def publish(self, adapter: bytes, key: PrivateKey, *, expires_s: int, **what: Any) -> Release:
         """Signs an adapter for every phone, whole and as differences to the last versions.
 
@@ -174,7 +179,7 @@ class Registry:
             if before and before[-1].version.epoch == version.epoch:
                 version = Version(version.epoch, before[-1].version.number + 1)
             stem = f"{what['model']}-{base_sha256[:12]}-{version}"
-            parents = {f"{one.version}": self._content(one) for one in before[-PARENTS:]}
+            parents = {f"{one.version}": self.content(one) for one in before[-PARENTS:]}
             made = {
                 name: make_update(
                     adapter, key, version=version, expires_s=expires_s, parent=parent, **what
@@ -239,6 +244,7 @@ class Registry:
         now_s: float,
         epoch: int | None = None,
         model: str | None = None,
+        most: Version | None = None,
     ) -> bytes | None:
         """The bundle that a phone needs next: new keys, the difference to what it has or the whole.
 
@@ -248,6 +254,7 @@ class Registry:
           now_s: Unix time.
           epoch: of the keys that the phone trusts; None: that of `have`, else the present one.
           model: line of adapters; None: the only one for the base.
+          most: version above which a phone gets none, for those that a roll-out has not come to.
 
         Returns:
           The bundle; None: the phone has the newest.
@@ -257,11 +264,11 @@ class Registry:
             phone is ahead of this registry.
           RegistryDamaged: if a bundle is not the one that was published.
         """
-        line = self.line(base_sha256, model)
+        line = [one for one in self.line(base_sha256, model) if most is None or one.version <= most]
         if not line:
             raise FedspeechError(
                 f"{self.folder} has published nothing for {model or 'any model'} of the base "
-                f"{base_sha256[:12]}..."
+                f"{base_sha256[:12]}..." + (f" up to {most}" if most else "")
             )
         if epoch is None:
             epoch = self.trust.epoch if have is None else have.epoch
@@ -321,8 +328,12 @@ class Registry:
             case kind:
                 raise RegistryDamaged(f"{self.folder} has a row of the unknown kind {kind!r}")
 
-    def _content(self, release: Release) -> bytes:
-        """The adapter file of a release, from its whole bundle."""
+    def content(self, release: Release) -> bytes:
+        """The adapter file of a release, from its whole bundle.
+
+        Raises:
+          RegistryDamaged: if the bundle is not the one that was published.
+        """
         bundle = self._read(release.bundles[_WHOLE])
         trust = next(one for one in self.trusts if one.epoch == release.version.epoch)
         update, payload = read_update(bundle, trust)

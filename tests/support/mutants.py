@@ -989,8 +989,8 @@ MUTANTS = (
         part="rollout",
         fault="the signing key replaces keys",
         file="fedspeech/rollout/bundle.py",
-        before='    header, rest = _unframed(NEW_KEYS, content, trust.recovery, "the publisher\'s recovery key")',
-        after='    header, rest = _unframed(NEW_KEYS, content, trust.signing, "the publisher\'s recovery key")',
+        before='    header, rest = unframed(NEW_KEYS, content, trust.recovery, "the publisher\'s recovery key")',
+        after='    header, rest = unframed(NEW_KEYS, content, trust.signing, "the publisher\'s recovery key")',
         test="tests/fedspeech/rollout/test_bundle.py::test_new_keys_are_signed_by_the_recovery_key_alone",
     ),
     Mutant(
