@@ -28,14 +28,15 @@ from fedspeech.evaluation.streaming import (
     OperatingPoint,
     best_words,
     detections,
+    hops_in,
     probabilities,
     smoothed,
 )
 
 FloatArray = NDArray[np.floating]
 
-SMOOTHING_HOPS = (5, 10, 20, 30)
-COOLDOWN_HOPS = (50, 100)
+SMOOTHING_MS = (100, 200, 400, 600)
+COOLDOWN_MS = (1_000, 2_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class DetectionRecipe:
             rules=ListeningRules(
                 smoothing_hops=values["smoothing_hops"],
                 cooldown_hops=values["cooldown_hops"],
+                patience_hops=ListeningRules.every(float(values["hop_ms"])).patience_hops,
                 offsets=tuple(float(level - highest) for level in levels),
             ),
             threshold=float(special.expit(highest)),
@@ -142,12 +144,15 @@ def choose(
     heard_shares = [probabilities(logits) for logits in heard]
     spoken_shares = [(probabilities(logits), keywords) for logits, keywords in spoken]
     best: DetectionRecipe | None = None
-    for smoothing in SMOOTHING_HOPS:
+    cooldowns = [hops_in(duration, hop_ms) for duration in COOLDOWN_MS]
+    # Long hops round several durations to one number of them.
+    for smoothing in sorted({hops_in(duration, hop_ms) for duration in SMOOTHING_MS}):
         means = [smoothed(shares, smoothing) for shares in heard_shares]
-        levels = _levels(means, rate * hours)
+        levels = _levels(means, rate * hours, cooldowns[0])
         words = [(smoothed(shares, smoothing), marks) for shares, marks in spoken_shares]
-        for cooldown in COOLDOWN_HOPS:
+        for cooldown in cooldowns:
             rules = ListeningRules(
+                patience_hops=ListeningRules.every(hop_ms).patience_hops,
                 smoothing_hops=smoothing,
                 cooldown_hops=cooldown,
                 offsets=tuple(float(level - levels.max()) for level in levels),
@@ -163,7 +168,7 @@ def choose(
     return best
 
 
-def _levels(means: Sequence[FloatArray], allowed: float) -> FloatArray:
+def _levels(means: Sequence[FloatArray], allowed: float, cooldown: int) -> FloatArray:
     """Each word's threshold, in log-odds, that keeps to its part of the allowed false accepts.
 
     By bisection over `THRESHOLDS`. The count need not fall with the threshold, because of the
@@ -178,7 +183,7 @@ def _levels(means: Sequence[FloatArray], allowed: float) -> FloatArray:
         while kept - too_low > 1:
             middle = (too_low + kept) // 2
             level = THRESHOLDS[[middle]]
-            count = sum(int(detections(one, level, COOLDOWN_HOPS[0]).sum()) for one in scores)
+            count = sum(int(detections(one, level, cooldown).sum()) for one in scores)
             if count > allowed / num_words + 1e-9:
                 too_low = middle
             else:

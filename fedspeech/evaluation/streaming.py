@@ -15,6 +15,7 @@ accept; they are counted per hour (FA/h), never as a share of clips.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,20 @@ class ListeningRules:
         check_limits(self)
         if not np.isfinite(self.offsets).all():
             raise ValueError(f"offsets must be finite, got {self.offsets}")
+
+    @classmethod
+    def every(cls, hop_ms: float) -> ListeningRules:
+        """The same durations where hops last so many milliseconds: 0.2 s, 1 s and 0.8 s."""
+        return cls(
+            smoothing_hops=hops_in(200, hop_ms),
+            cooldown_hops=hops_in(1_000, hop_ms),
+            patience_hops=hops_in(800, hop_ms),
+        )
+
+
+def hops_in(duration_ms: float, hop_ms: float) -> int:
+    """Hops of a duration, to the nearest, at least one."""
+    return max(1, math.floor(duration_ms / hop_ms + 0.5))
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
 from fedspeech.vectors import FloatVector
 
-_RULES = ListeningRules()
-
 
 @dataclass(frozen=True, eq=False)
 class HeardStreams:
@@ -68,7 +66,8 @@ class HeardStreams:
         hop = base.encoder.hop_samples
         first, last = base.encoder.context_samples // hop, base.heard_samples // hop
         # A word may be found some time after its end, and needs sound to be found in.
-        padded = np.pad(heard, ((0, 0), (0, _RULES.patience_hops * hop)))
+        after = ListeningRules.every(_hop_ms(base)).patience_hops * hop
+        padded = np.pad(heard, ((0, 0), (0, after)))
         sounds = [
             (adapter.encoder(base).listening(sound), Keyword(int(label), first, last))
             for sound, label in zip(padded, labels, strict=True)
@@ -77,11 +76,12 @@ class HeardStreams:
 
     def counts(self, vector: FloatVector) -> ListeningCounts:
         """Counts what one adapter finds, and what it finds falsely where nothing is said."""
+        rules = ListeningRules.every(self.hop_ms)
         return sum(
             (
-                ListeningCounts.without_keywords(logits, _RULES, self.hop_ms)
+                ListeningCounts.without_keywords(logits, rules, self.hop_ms)
                 if keyword is None
-                else ListeningCounts.of_keywords(logits, [keyword], _RULES)
+                else ListeningCounts.of_keywords(logits, [keyword], rules)
                 for logits, keyword in self._scored(vector)
             ),
             ListeningCounts.nothing(),

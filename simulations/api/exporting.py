@@ -138,7 +138,8 @@ def listen(
         2.0
 
     Args:
-      file: a streaming file.
+      file: a streaming file, or a run folder: then its model in torch listens, which a base from
+        elsewhere has no streaming file of.
       recording: a sound file.
       threshold: smoothed probability to detect every word at, 0 to 1; None: each word's own, of
         the detection recipe in the card beside the file, or 0.8 where there is none.
@@ -174,7 +175,7 @@ def evaluate_listening(
         (6, True)
 
     Args:
-      file: a streaming file.
+      file: a streaming file, or a run folder, as in `listen`.
       folder: recordings: a corpus, noise, or recordings of any length in which no keyword is said;
         they are streamed, and what cannot be read is named in the result.
       synthetic_hours: of synthesized sound instead: running speech, near misses, noise, music.

@@ -18,16 +18,20 @@ from fedspeech.corpora.stream_scenes import keyword_free, with_keywords
 from fedspeech.evaluation.detection_recipe import DetectionRecipe, choose
 from fedspeech.evaluation.streaming import ListeningCounts, ListeningRules
 from fedspeech.models.base import Base
+from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.seeds import stream
 from fedspeech.synthesis.lexicon import speakable
 from simulations.artifacts.listening import Detecting, open_listener
+from simulations.artifacts.model_listening import ModelListener
 from simulations.artifacts.stream_evaluation import keyword_counts, keywords_of
 from simulations.results.exported import Listening
 from simulations.scenario.schema import ListeningSettings
 from simulations.setup.speakers import SpeakerSplit
 
 if TYPE_CHECKING:  # LiteRT, which help does without
+    from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
+    from tflite_export.weights import Trained
 
 FloatArray = NDArray[np.float32]
 Said = tuple[FloatArray, list[tuple[str, int, int]]]  # a stream, and words between which samples
@@ -50,6 +54,8 @@ class PublicStreams:
       lexicon: pronunciations that the run added.
       settings: rate and hours.
       seed: of the scenes.
+      model: in torch, which listens for a file that answers whole clips; None: such a file gets no
+        recipe.
     """
 
     base: Base
@@ -57,19 +63,28 @@ class PublicStreams:
     lexicon: Mapping[str, str]
     settings: ListeningSettings
     seed: int
+    model: Trained | None = None
 
     def recipe(self, content: bytes) -> dict[str, Any] | None:
         """The recipe of a file, as the card takes it; None if the file does not stream words."""
         from tflite_export.interpreter import TfliteModel
         from tflite_export.listening import Listener
 
-        model = TfliteModel(content)
-        hop = model.signatures.get("hop")
-        if hop is None or "samples" not in hop.inputs or "present" in hop.inputs:
+        file, labels = TfliteModel(content), self.base.vocabulary.labels
+        hop = file.signatures.get("hop")
+        if hop is not None and "samples" in hop.inputs and "present" not in hop.inputs:
+            return self.chosen(Listener(file)).to_json(labels)
+        encoder = self.base.encoder
+        if self.model is None or not isinstance(encoder, ForeignEncoder):
             return None
-        return self.chosen(Listener(model)).to_json(self.base.vocabulary.labels)
+        # Where zeros stand behind every clip, an hour of sound takes an hour.
+        if encoder.declared.padding_samples or not encoder.streams_in_one_pass:
+            return None
+        if not _answers_as(file, self.model):
+            return None
+        return self.chosen(ModelListener(self.model)).to_json(labels)
 
-    def chosen(self, listener: Listener) -> DetectionRecipe:
+    def chosen(self, listener: Listener | ModelListener) -> DetectionRecipe:
         """Streams every sound through a file and chooses."""
         said = "public speakers" if self._public else "synthesized voices"
         return choose(
@@ -149,10 +164,26 @@ def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> 
     )
 
 
+def _answers_as(file: TfliteModel, model: Trained) -> bool:
+    """Whether a file that answers whole clips has the logits of the model, on a clip of noise."""
+    from tflite_export.evidence import reference_logits
+    from tflite_export.foreign.family import INPUT, LOGIT_LIMIT, OUTPUT, SIGNATURE
+
+    if SIGNATURE not in file.signatures:
+        return False
+    noise = stream(0, "clip of noise").normal(0, 0.1, (1, model.base.heard_samples))
+    samples = noise.astype(np.float32)
+    expected = reference_logits(model, samples)
+    found = file.run(SIGNATURE, **{INPUT: samples})[OUTPUT]
+    limit = LOGIT_LIMIT * max(1.0, float(np.abs(expected).max()))
+    return float(np.abs(found - expected).max()) <= limit
+
+
 def _after_context(base: Base, corpus: Corpus, clips: list[Utterance]) -> Iterator[Said]:
     """Target words after their left context, each with the word's place."""
     # A detection may come so much later than the word, and needs sound to come in.
-    after = ListeningRules().patience_hops * base.encoder.hop_samples
+    hop = base.encoder.hop_samples
+    after = ListeningRules.every(1000 * hop / base.encoder.rate_hz).patience_hops * hop
     for clip, sound in zip(clips, base.heard(corpus, clips), strict=True):
         marks = [(clip.word, base.encoder.context_samples, len(sound))]
         yield np.pad(sound, (0, after)), marks
@@ -163,7 +194,7 @@ def _evenly(clips: list[Utterance]) -> list[Utterance]:
     return clips[:: -(-len(clips) // RUN_KEYWORDS) or 1]
 
 
-def _fresh(listener: Listener, sound: FloatArray) -> FloatArray:
+def _fresh(listener: Listener | ModelListener, sound: FloatArray) -> FloatArray:
     """Logits of a stream of its own."""
     listener.reset()
     return listener.feed(sound)

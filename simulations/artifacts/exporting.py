@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # LiteRT, which help and rounds do without
     from tflite_export.family import Family
     from tflite_export.publishing import Exported
     from tflite_export.verification import Verification
+    from tflite_export.weights import Trained
 
 # Enough for what equals the model logit by logit; `fedspeech export RUN` takes every clip.
 RUN_HELD_OUT_CLIPS = 64
@@ -80,7 +81,7 @@ def export_files(
         family = kind.of(trained, material)
         card = model_card(trained, family.task, summary, spent, built.speakers.licenses)
         streams = PublicStreams(
-            built.base, built.speakers, scenario.lexicon, scenario.listening, scenario.seed
+            built.base, built.speakers, scenario.lexicon, scenario.listening, scenario.seed, trained
         )
         exported = export_family(
             family, card, family.run_kinds, folder=folder.export, progress=progress.file,
@@ -199,7 +200,7 @@ def export_run(
     with progress or RunProgress() as progress, progress.stage("export", len(formats)):
         exported = export_family(
             family, card, formats, folder=target, progress=progress.file,
-            detection=_streams(finished, listening_hours).recipe,
+            detection=_streams(finished, listening_hours, trained).recipe,
         )  # fmt: skip
     # One phone's own adapter is no result of the run, and files elsewhere are not its files.
     if personal is None and out is None:
@@ -302,13 +303,15 @@ def _found(exported: Exported, family: Family) -> dict[str, Any]:
     }
 
 
-def _streams(finished: FinishedRun, hours: float | None) -> PublicStreams:
+def _streams(finished: FinishedRun, hours: float | None, trained: Trained) -> PublicStreams:
     """What the recipes of a finished run's files are chosen on."""
     scenario = finished.scenario
     settings = scenario.listening
     if hours is not None:
         settings = settings.model_validate({**settings.model_dump(), "hours": hours})
-    return PublicStreams(finished.base, finished.voices, scenario.lexicon, settings, scenario.seed)
+    return PublicStreams(
+        finished.base, finished.voices, scenario.lexicon, settings, scenario.seed, trained
+    )
 
 
 def _listened(exported: Exported, base: Base, voices: SpeakerSplit, seed: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A file listens by the detection recipe of the card beside it. Whoever names a threshold has that one
 for all words; a file without a recipe has `DEFAULT_THRESHOLD` and the durations of
-`ListeningRules`.
+`ListeningRules`. A run folder stands for its model in torch, and has the recipe of the whole model
+in the card of its export.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from fedspeech.evaluation.streaming import (
     ListeningRules,
     poisson_interval,
 )
+from simulations.artifacts.model_listening import ModelListener
 from simulations.console import Console, Printed
+from simulations.results.run_folder import RunFolder
 from tflite_export.files import read_model
 
 if TYPE_CHECKING:  # LiteRT, which help does without
@@ -38,6 +41,7 @@ if TYPE_CHECKING:  # LiteRT, which help does without
 FloatArray = NDArray[np.float32]
 
 CARD_FILE = "card.json"
+WHOLE_MODEL = "model_float.tflite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +67,12 @@ class Detecting:
         Raises:
           ArgumentRefused: naming a duration that is no whole number of hops.
         """
-        asked = _hops(smoothing_ms=smoothing_ms, cooldown_ms=cooldown_ms)
-        recipe = recipe_of(file)
+        recipe, hop_ms = recipe_of(file), FrontendSpec().hop_ms
+        if file.is_dir():
+            hop_ms = open_listener(file).spec.hop_ms
+        asked = _hops(hop_ms, smoothing_ms=smoothing_ms, cooldown_ms=cooldown_ms)
         if recipe is None or threshold is not None:
-            rules = ListeningRules() if recipe is None else recipe.rules
+            rules = ListeningRules.every(hop_ms) if recipe is None else recipe.rules
             return cls(
                 rules=_with(rules, offsets=(), **asked),
                 threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
@@ -93,6 +99,8 @@ def _with(rules: ListeningRules, **changed: Any) -> ListeningRules:
 
 def recipe_of(file: Path) -> DetectionRecipe | None:
     """The recipe that the card beside a file has for exactly these bytes; None if it has none."""
+    if file.is_dir():
+        file = RunFolder(file).export / WHOLE_MODEL
     try:
         card = json.loads((file.parent / CARD_FILE).read_text(encoding="utf-8"))
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -103,9 +111,9 @@ def recipe_of(file: Path) -> DetectionRecipe | None:
         return None
 
 
-def _hops(**given_ms: int | None) -> dict[str, int]:
+def _hops(hop_ms: float, **given_ms: int | None) -> dict[str, int]:
     """Durations as hops, by the field of the rules; those that are not given are left out."""
-    hop_ms, hops = FrontendSpec().hop_ms, {}
+    hops = {}
     for name, value in given_ms.items():
         if value is None:
             continue
@@ -202,7 +210,7 @@ def listen_to(file: Path, wav: Path, detecting: Detecting) -> Detections:
     )
 
 
-def logits_of(listener: Listener, path: Path) -> Iterator[FloatArray]:
+def logits_of(listener: Listener | ModelListener, path: Path) -> Iterator[FloatArray]:
     """Yields logits (hops, c) of a recording block by block; the listener goes on as it stands.
 
     Raises:
@@ -215,8 +223,8 @@ def logits_of(listener: Listener, path: Path) -> Iterator[FloatArray]:
         raise CorpusError(f"{path} cannot be listened to: {error}") from error
 
 
-def open_listener(file: Path) -> Listener:
-    """Opens a file that can listen.
+def open_listener(file: Path) -> Listener | ModelListener:
+    """Opens a file that can listen, or the model of a run folder.
 
     Raises:
       ExportRefused: if it cannot; names the files beside it that can.
@@ -224,6 +232,8 @@ def open_listener(file: Path) -> Listener:
     from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
 
+    if file.is_dir():
+        return ModelListener.of_run(file)
     # Told by its signatures and not by its name, which anybody may change.
     model = TfliteModel(read_model(file))
     if "hop" not in model.signatures:
@@ -233,7 +243,8 @@ def open_listener(file: Path) -> Listener:
             + (
                 f"beside it lies {' and '.join(beside)}"
                 if beside
-                else "`fedspeech export RUN --formats streaming` makes one"
+                else "`fedspeech export RUN --formats streaming` makes one, and where the encoder "
+                "comes from elsewhere `fedspeech listen RUN` listens with the model itself"
             )
         )
     return Listener(model)

@@ -30,6 +30,7 @@ from fedspeech.synthesis.lexicon import speakable
 from simulations.artifacts.det_plot import det_svg
 from simulations.artifacts.listening import Detecting, logits_of, open_listener
 from simulations.artifacts.loaded_run import run_of
+from simulations.artifacts.model_listening import ModelListener
 from simulations.console import Console, Printed
 from simulations.scenario.reading import read_scenario
 
@@ -145,7 +146,7 @@ def evaluate(
     counts = heard.counts
     points = [counts.at(detecting.threshold)]
     points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]
-    picture = out or file.with_name(PICTURE_FILE)
+    picture = out or (file if file.is_dir() else file.parent) / PICTURE_FILE
     drawn = bool(counts.hours and counts.keywords)
     if drawn:
         write_text(picture, det_svg(counts.curve(), points[0], f"{file.name}, {source}"))
@@ -158,7 +159,7 @@ def evaluate(
 
 
 def _synthesized(
-    listener: Listener, file: Path, hours: float, rules: ListeningRules, seed: int
+    listener: Listener | ModelListener, file: Path, hours: float, rules: ListeningRules, seed: int
 ) -> tuple[Heard, str]:
     """Counts scenes without keywords by their kind, and keywords; also says what was heard."""
     # The last two labels are the negatives, unknown and silence, which are never detected.
@@ -238,7 +239,10 @@ def _point(point: OperatingPoint) -> dict[str, Any]:
 
 
 def _without_keywords(
-    listener: Listener, sound: FloatArray, rules: ListeningRules, added_hops: int = 0
+    listener: Listener | ModelListener,
+    sound: FloatArray,
+    rules: ListeningRules,
+    added_hops: int = 0,
 ) -> ListeningCounts:
     """Counts a stream of its own: what was heard in another recording is forgotten."""
     listener.reset()
@@ -248,7 +252,7 @@ def _without_keywords(
 
 
 def keyword_counts(
-    listener: Listener,
+    listener: Listener | ModelListener,
     sound: FloatArray,
     spoken: list[tuple[str, int, int]],
     rules: ListeningRules,
@@ -258,7 +262,9 @@ def keyword_counts(
     return ListeningCounts.of_keywords(listener.feed(sound), keywords_of(listener, spoken), rules)
 
 
-def keywords_of(listener: Listener, spoken: list[tuple[str, int, int]]) -> list[Keyword]:
+def keywords_of(
+    listener: Listener | ModelListener, spoken: list[tuple[str, int, int]]
+) -> list[Keyword]:
     """Words that are said between these samples, by hops."""
     hop = listener.spec.hop_samples
     return [
@@ -267,7 +273,7 @@ def keywords_of(listener: Listener, spoken: list[tuple[str, int, int]]) -> list[
     ]
 
 
-def in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> Heard:
+def in_folder(listener: Listener | ModelListener, folder: Path, rules: ListeningRules) -> Heard:
     """Counts recordings: noise and long files without keywords, or a corpus of single words.
 
     A recording that cannot be read is left out and named.
@@ -289,7 +295,9 @@ def in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> Heard:
     return heard
 
 
-def _in_recordings(listener: Listener, folder: Path, rules: ListeningRules, heard: Heard) -> None:
+def _in_recordings(
+    listener: Listener | ModelListener, folder: Path, rules: ListeningRules, heard: Heard
+) -> None:
     """Streams each recording by itself, a few seconds of it in memory at a time."""
     for path in recordings_in(folder):
         listener.reset()
@@ -303,7 +311,9 @@ def _in_recordings(listener: Listener, folder: Path, rules: ListeningRules, hear
             heard.add(counts, str(path.relative_to(folder)))
 
 
-def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
+def _in_corpus(
+    listener: Listener | ModelListener, folder: Path, rules: ListeningRules
+) -> ListeningCounts:
     """Counts clips of single words, each after digital silence and before some more of it."""
     corpus = open_corpus(folder, listener.spec)
     hop_samples = listener.spec.hop_samples
@@ -327,6 +337,7 @@ def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> Liste
 def _lexicon(file: Path) -> Mapping[str, str]:
     """Pronunciations that the run of a file added, if it lies in a run folder."""
     try:
-        return read_scenario(str(run_of(file) / "scenario.toml")).lexicon
+        run = file if file.is_dir() else run_of(file)
+        return read_scenario(str(run / "scenario.toml")).lexicon
     except FedspeechError:
         return {}

@@ -14,7 +14,9 @@ from simulations.commands.options import JsonOption, said_in_options, show
 
 @said_in_options()
 def listen(
-    file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
+    file: Annotated[
+        Path, typer.Argument(help="An exported streaming file, or a run folder: its model.")
+    ],
     wav: Annotated[Path | None, typer.Option(help="A recording to listen to.")] = None,
     folder: Annotated[
         Path | None,

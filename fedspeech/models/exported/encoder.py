@@ -29,6 +29,7 @@ from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Activation, clip_by_clip
 from fedspeech.models.exported.archive import MAX_BYTES
 from fedspeech.models.exported.mel import SpeechEmbeddingMel
+from fedspeech.models.exported.one_pass import OnePass
 from fedspeech.models.exported.probing import Findings, probe
 from fedspeech.models.exported.program import TorchNetwork
 from fedspeech.models.exported.tflite import TfliteNetwork
@@ -45,6 +46,7 @@ VERSION = 1
 # can write a folder of caches could call a file tried that never was, and torch's version, the
 # kernels and the threads that a verdict holds for are not those of the next process.
 _VERDICTS: dict[tuple[str, str], Findings] = {}
+_IN_ONE_PASS: dict[tuple[str, str], bool] = {}
 
 Verdicts = Mapping[tuple[str, str], Findings]
 """Findings by the hash of an encoder and the device on which it was tried."""
@@ -230,10 +232,7 @@ class ForeignEncoder:
                 f"an utterance is heard after its left context, {samples} samples together "
                 f"(`Base.heard`), got {heard.shape}"
             )
-        with torch.inference_mode():
-            padded = np.pad(heard, ((0, 0), (0, self.declared.padding_samples)))
-            given: Tensor = self._front_end(torch.from_numpy(padded))
-            return given
+        return self._given(np.pad(heard, ((0, 0), (0, self.declared.padding_samples))))
 
     def __call__(self, heard: NDArray[np.float32]) -> Tensor:
         """Returns (n, w, f) of (n, context + clip); one vector counts as one frame.
@@ -248,9 +247,33 @@ class ForeignEncoder:
     def listening(self, samples: NDArray[np.float32]) -> Tensor:
         """Returns the output of the utterance that ends with each hop, (hops, w, f).
 
-        Each is a whole pass: nothing is assumed of what the network does with time.
+        In one pass where that is tried to be the same; else each is a whole pass.
         """
-        return clip_by_clip(self, samples)
+        return self._stream(samples) if self.streams_in_one_pass else clip_by_clip(self, samples)
+
+    @cached_property
+    def streams_in_one_pass(self) -> bool:
+        """Whether a stream costs one pass and not one per hop: tried once in a process."""
+        if self.declared.sentences:
+            return False
+        tried = self.sha256, compute_device().type
+        if tried not in _IN_ONE_PASS:
+            _IN_ONE_PASS[tried] = self._stream.answers_as_clips()
+        return _IN_ONE_PASS[tried]
+
+    @cached_property
+    def _stream(self) -> OnePass:
+        return OnePass(
+            self,
+            self.declared.padding_samples,
+            lambda samples: frames_of(self.network(self._given(samples))),
+        )
+
+    def _given(self, samples: NDArray[np.float32]) -> Tensor:
+        """What the network takes of samples (n, m)."""
+        with torch.inference_mode():
+            given: Tensor = self._front_end(torch.from_numpy(samples))
+            return given
 
     @cached_property
     def _front_end(self) -> nn.Module:

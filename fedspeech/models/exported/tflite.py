@@ -136,6 +136,7 @@ class TfliteNetwork:
             self._interpreter.set_tensor(self._input, row)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
+            self._given = ()  # what it was resized to stays, whatever came after
             raise ValueError(
                 f"the network takes {self.input_shape}, and not {row.shape}: {error}"
             ) from error

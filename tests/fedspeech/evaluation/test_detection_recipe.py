@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fedspeech.evaluation.detection_recipe import COOLDOWN_HOPS, DetectionRecipe, choose
+from fedspeech.evaluation.detection_recipe import COOLDOWN_MS, DetectionRecipe, choose
 from fedspeech.evaluation.streaming import (
     THRESHOLDS,
     Keyword,
@@ -67,7 +67,7 @@ def test_more_false_accepts_buy_fewer_false_rejects():
 
 
 def test_of_equal_recipes_the_shorter_cooldown_is_taken():
-    assert chosen(1.0, [noise(4, 1)]).rules.cooldown_hops == COOLDOWN_HOPS[0]
+    assert chosen(1.0, [noise(4, 1)]).rules.cooldown_hops == COOLDOWN_MS[0] / HOP_MS
 
 
 def test_a_recipe_comes_back_out_of_a_card():
