@@ -109,7 +109,7 @@ class SimulatedUsers:
         self._words = len(schema.column("answered").buckets)
         if not self._words:
             raise ScenarioError("telemetry needs words: a vocabulary or telemetry.intents")
-        self.schema, self.rates, self._seed = schema, rates, seed
+        self.schema, self.rates, self.seed = schema, rates, seed
         self._attributes = attributes
         of = {name: attributes[:, place] for place, name in enumerate(schema.attributes)}
         offsets = _table(schema, "accent", ACCENT_LOGITS)[of["accent"]]
@@ -361,7 +361,7 @@ class SimulatedUsers:
         return min(_BLOCK, self.phones - block)
 
     def _stream(self, block: int, *names: str | int) -> np.random.Generator:
-        return stream(self._seed, "telemetry", block, *names)
+        return stream(self.seed, "telemetry", block, *names)
 
 
 def _table(schema: Schema, column: str, values: Mapping[str, float], usual: float = 0.0) -> Floats:
