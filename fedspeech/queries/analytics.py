@@ -149,6 +149,11 @@ class Analytics(Query):
         return 1
 
     @property
+    def additive(self) -> bool:
+        """Whether counts of cells add up to those of margins: what `withholding` asks."""
+        return True
+
+    @property
     def l2_bound(self) -> float:
         """L2 norm of what one phone adds, at most: the clip norm of the plan."""
         return self.max_per_cell * math.sqrt(min(self.max_cells, self.cells))

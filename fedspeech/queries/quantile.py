@@ -63,6 +63,11 @@ class Quantiles(Analytics):
         require(not self.axes, "axes must be empty: a quantile has one `axis`", axes=len(self.axes))
 
     @property
+    def additive(self) -> bool:
+        """Quantiles of a segment are figures of the same events."""
+        return False
+
+    @property
     @abc.abstractmethod
     def event_norm(self) -> float:
         """L2 norm of what one event adds in a round."""
