@@ -75,6 +75,7 @@ PUBLIC: Mapping[str, str] = {
     "ledger": "simulations.api.ledger:ledger",
     "listen": "simulations.api.exporting:listen",
     "load_run": "simulations.api.run:load_run",
+    "mitigate": "simulations.api.mitigating:mitigate",
     "open_corpus": "simulations.api.corpora:open_corpus",
     "ota_apply": "simulations.api.over_the_air:ota_apply",
     "ota_confirm": "simulations.api.over_the_air:ota_confirm",

@@ -37,6 +37,7 @@ from simulations.api.exporting import export as export
 from simulations.api.exporting import listen as listen
 from simulations.api.exporting import verify as verify
 from simulations.api.ledger import ledger as ledger
+from simulations.api.mitigating import mitigate as mitigate
 from simulations.api.over_the_air import ota_apply as ota_apply
 from simulations.api.over_the_air import ota_confirm as ota_confirm
 from simulations.api.over_the_air import ota_enroll as ota_enroll
@@ -120,6 +121,7 @@ __all__ = [
     "ledger",
     "listen",
     "load_run",
+    "mitigate",
     "open_corpus",
     "ota_apply",
     "ota_confirm",

@@ -26,6 +26,7 @@ from simulations.commands.doctor import doctor
 from simulations.commands.export import export
 from simulations.commands.ledger import ledger
 from simulations.commands.listen import listen
+from simulations.commands.mitigate import mitigate
 from simulations.commands.options import in_options
 from simulations.commands.prepare import prepare
 from simulations.commands.pretrain import pretrain
@@ -55,8 +56,8 @@ app = typer.Typer(
 
 # In the order of the help.
 for command in (
-    simulate, resume, tune, prepare, pretrain, budget, ledger, export, listen, report, compare,
-    doctor,
+    simulate, resume, tune, prepare, pretrain, budget, ledger, mitigate, export, listen, report,
+    compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

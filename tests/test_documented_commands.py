@@ -122,6 +122,8 @@ def reader(tmp_path_factory):
     shown = run(["scenarios", "show", "quick"], folder).stdout
     for name in ("mine.toml", "recommended.toml"):
         (folder / name).write_text(shown, encoding="utf-8")
+    policy = (ROOT / "docs" / "mitigations.md").read_text("utf-8")
+    (folder / "policy.toml").write_text(policy.partition("```toml\n")[2].partition("```")[0])
     return folder
 
 

@@ -71,13 +71,18 @@ def phone_attributes(
     experiment: Experiment, schema: Schema, virtual_phones: VirtualPhones | None
 ) -> Events:
     """Attributes of the phones of an experiment as their corpus has them, (phones, attributes)."""
-    voices = experiment.speakers.partition.federated
-    rows = np.stack([schema.encode_attributes(_known(schema, one.segments)) for one in voices])
+    rows = voice_attributes(experiment, schema)
     if virtual_phones is None:
         return rows
     phones = range(experiment.sizes.population)
-    found: Events = rows[[virtual_phones.voice(phone, len(voices)) for phone in phones]]
+    found: Events = rows[[virtual_phones.voice(phone, len(rows)) for phone in phones]]
     return found
+
+
+def voice_attributes(experiment: Experiment, schema: Schema) -> Events:
+    """Attributes of the federated speakers, each as of one phone, shape (speakers, attributes)."""
+    speakers = experiment.speakers.partition.federated
+    return np.stack([schema.encode_attributes(_known(schema, one.segments)) for one in speakers])
 
 
 def _known(schema: Schema, segments: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ CALLS = {
     "simulate": {"simulate"}, "resume": {"resume"}, "tune": {"tune"}, "prepare": {"prepare"},
     "budget": {"budget"}, "ledger": {"ledger"}, "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
+    "mitigate": {"mitigate"},
     "listen": {"listen", "evaluate_listening"}, "pretrain": {"pretrain"},
     "scenarios list": {"scenarios"}, "scenarios show": {"to_toml"},
     "data list": {"known_corpora"}, "data check": {"check_folder"},
