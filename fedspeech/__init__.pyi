@@ -19,6 +19,7 @@ from fedspeech.models.base import Base as Base
 from fedspeech.models.lora_settings import LoraSettings as LoraSettings
 from fedspeech.privacy.factorization import Factorization as Factorization
 from fedspeech.privacy.plan import PrivacyPlan as PrivacyPlan
+from fedspeech.rollout.plan import RolloutPlan as RolloutPlan
 from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
 from fedspeech.training.settings import LocalTraining as LocalTraining
@@ -53,6 +54,18 @@ from simulations.api.registry import registry as registry
 from simulations.api.registry import registry_latest as registry_latest
 from simulations.api.registry import registry_publish as registry_publish
 from simulations.api.registry import registry_rotate as registry_rotate
+from simulations.api.rollout import rollout_forecast as rollout_forecast
+from simulations.api.rollout import rollout_hear as rollout_hear
+from simulations.api.rollout import rollout_look as rollout_look
+from simulations.api.rollout import rollout_page as rollout_page
+from simulations.api.rollout import rollout_pause as rollout_pause
+from simulations.api.rollout import rollout_promote as rollout_promote
+from simulations.api.rollout import rollout_resume as rollout_resume
+from simulations.api.rollout import rollout_rollback as rollout_rollback
+from simulations.api.rollout import rollout_simulate as rollout_simulate
+from simulations.api.rollout import rollout_start as rollout_start
+from simulations.api.rollout import rollout_statement as rollout_statement
+from simulations.api.rollout import rollout_status as rollout_status
 from simulations.api.run import Run as Run
 from simulations.api.run import compare as compare
 from simulations.api.run import load_run as load_run
@@ -100,6 +113,7 @@ __all__ = [
     "PartlyRefused",
     "PrivacyPlan",
     "Records",
+    "RolloutPlan",
     "Run",
     "Scenario",
     "ScenarioError",
@@ -140,6 +154,18 @@ __all__ = [
     "registry_publish",
     "registry_rotate",
     "resume",
+    "rollout_forecast",
+    "rollout_hear",
+    "rollout_look",
+    "rollout_page",
+    "rollout_pause",
+    "rollout_promote",
+    "rollout_resume",
+    "rollout_rollback",
+    "rollout_simulate",
+    "rollout_start",
+    "rollout_statement",
+    "rollout_status",
     "scenarios",
     "secagg_cost",
     "simulate",

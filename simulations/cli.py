@@ -19,7 +19,7 @@ import typer
 
 from fedspeech import __version__
 from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
-from simulations.commands import data, deploy, ota, registry, scenarios, secagg
+from simulations.commands import data, deploy, ota, registry, rollout, scenarios, secagg
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
 from simulations.commands.doctor import doctor
@@ -73,6 +73,11 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("registry", "Roll-out registry: what was published for phones, what each is handed.",
      {"begin": registry.begin, "publish": registry.publish, "list": registry.list_releases,
       "latest": registry.latest, "rotate": registry.rotate}),
+    ("rollout", "Serve a version in stages, guarded by noisy counts of every segment.",
+     {"plan": rollout.plan, "start": rollout.start, "look": rollout.look,
+      "promote": rollout.promote, "pause": rollout.pause, "resume": rollout.resume,
+      "rollback": rollout.rollback, "status": rollout.status, "page": rollout.page,
+      "statement": rollout.statement, "hear": rollout.hear, "simulate": rollout.simulate}),
     ("deploy", "Deploy over TLS: run locally, make keys.",
      {"local": deploy.local, "keys": deploy.keys}),
 )  # fmt: skip

@@ -29,10 +29,11 @@ LEFT_OPEN = {
     "runs/tune-NAME-DATE/recommended.toml": "recommended.toml",
 }  # fmt: skip
 # Ran by continuous integration, need other machines, or name what only its reader knows.
-# What goes over the air is one story in its order: tests/simulations/commands/test_ota.py tells it.
+# What goes over the air and roll-outs are stories in their order, which test_ota.py and
+# test_rollout.py of tests/simulations/commands tell.
 NOT_RUN = (
     "make ", "deploy keys", "--engine flower", "deploy local", "/shared/job", "PHONE",
-    "fedspeech ota", "fedspeech registry",
+    "fedspeech ota", "fedspeech registry", "fedspeech rollout",
 )  # fmt: skip
 SECONDS = (
     "budget", "scenarios", "ledger", "compare", "report", "secagg bench --phones 300", "doctor",

@@ -26,16 +26,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused
 from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
 from fedspeech.rollout.bound import Bound, require_pair
 from fedspeech.rollout.checked_json import canonical_json
-from fedspeech.rollout.guardrails import SegmentCounts, Window
+from fedspeech.rollout.guardrails import Window
 from fedspeech.rollout.look import Decision, Look, look_at
-from fedspeech.rollout.plan import RolloutPlan, Stage
+from fedspeech.rollout.plan import RolloutPlan, Stage, percent
 from fedspeech.rollout.power import Detectable, Forecast, forecast
+from fedspeech.rollout.registry import Registry
 from fedspeech.rollout.stages import KEY_BYTES, StageStatement, takes
 from fedspeech.rollout.version import Version
 
@@ -183,6 +184,25 @@ class Rollout:
             reset_after_days=self.plan.reset_after_days,
         )
 
+    def require(self, registry: Registry) -> None:
+        """Holds what is rolled out against what was published.
+
+        Raises:
+          RolloutDamaged: if the registry has another adapter under a version's number, or none.
+          RegistryDamaged: if a bundle is not the one that was published.
+        """
+        for bound in filter(None, (self.release, self.control)):
+            line = registry.line(bound.base_sha256, bound.model)
+            named = [one for one in line if str(one.version) == bound.version]
+            for one in named:
+                if Bound.of(bound.model, one.version, registry.content(one)) == bound:
+                    break
+            else:
+                raise RolloutDamaged(
+                    f"{bound.model} {bound.version} of {registry.folder} is not what this roll-out "
+                    f"serves: adapter {bound.adapter_sha256[:12]}..."
+                )
+
     def look(self, window: Window) -> Look:
         """Judges the guardrails after one more window, and acts: promotes, pauses or rolls back.
 
@@ -206,8 +226,9 @@ class Rollout:
             self._require_open("looked at")
             if len(self._windows) == self.stage.windows:
                 raise RolloutRefused(
-                    f"the stage of {self.stage.share:.0%} has had the {self.stage.windows} windows "
-                    "of its plan, and its chance of a false alarm is spent: promote or roll back"
+                    f"the stage of {percent(self.stage.share)} has had the {self.stage.windows} "
+                    "windows of its plan, and its chance of a false alarm is spent: promote or "
+                    "roll back"
                 )
             self._append(file, self._look_row(window, evidence))
         return self.looks[-1]
@@ -294,7 +315,7 @@ class Rollout:
             case "look":
                 look = Look.of_record(row)
                 self.looks.append(look)
-                self._windows.append(_window_of(row["counts"]))
+                self._windows.append(Window.of_record(row["counts"]))
                 self._follow(look.decision)
             case "promoted":
                 self._follow("promote")
@@ -343,13 +364,8 @@ def _started(
         "control": None if control is None else dataclasses.asdict(control),
         "bound": dict(bound),
         "key": (os.urandom(KEY_BYTES) if key is None else key).hex(),
-        "reason": f"the plan begins with {found.plan.stages[0].share:.0%} of the phones",
+        "reason": f"the plan begins with {percent(found.plan.stages[0].share)} of the phones",
     }
-
-
-def _window_of(record: Mapping[str, Any]) -> Window:
-    groups = {name: tuple(SegmentCounts(**one) for one in record[name]) for name in ("new", "old")}
-    return Window(first_day=record["first_day"], last_day=record["last_day"], **groups)
 
 
 def _sha256(content: bytes) -> str:

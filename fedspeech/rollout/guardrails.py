@@ -29,15 +29,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import is_integer
 from fedspeech.rollout.plan import RolloutPlan, Stage
 from fedspeech.rollout.sequential import bounds, spent
 
 FloatArray = NDArray[np.float64]
 
+_DAYS, _SIDES = ("first_day", "last_day"), ("new", "old")
 MIN_TOTAL_TO_NOISE = 3.0
 """A cell whose clips are fewer than this many standard deviations of noise counts as withheld."""
 
@@ -99,6 +102,23 @@ class Window:
             names = [one.segment for one in group]
             if len(set(names)) < len(names):
                 raise ValueError(f"a window counts each segment once, got {names}")
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Window:
+        """Reads a window from plain values, as `dataclasses.asdict` gives them.
+
+        Raises:
+          TypeError, KeyError, ValueError: if they are of another form.
+        """
+        sides: dict[str, Any] = {
+            name: tuple(SegmentCounts(**one) for one in record[name]) for name in _SIDES
+        }
+        if unknown := set(record) - {*_SIDES, *_DAYS}:
+            raise ValueError(f"a window has {_DAYS + _SIDES}, got {sorted(unknown)}")
+        days = {name: record[name] for name in _DAYS}
+        if not all(map(is_integer, days.values())):
+            raise ValueError(f"days must be whole numbers, got {days}")
+        return cls(**sides, **days)
 
     def merged(self, groups: Mapping[str, str]) -> Window:
         """The window with counts of small segments added up.

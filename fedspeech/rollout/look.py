@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedspeech.rollout.guardrails import Counts, FloatArray, Window, judge
-from fedspeech.rollout.plan import RolloutPlan, Stage
+from fedspeech.rollout.plan import RolloutPlan, Stage, percent
 
 Decision = Literal["watch", "promote", "pause", "roll back"]
 
@@ -125,12 +125,13 @@ def decide(
         assert worst.difference is not None
         return "roll back", (
             f"{worst.segment} lost {-100 * worst.difference:.1f} points of accuracy, at least "
-            f"{-100 * (worst.high or 0.0):.1f}, after {_windows(number)} at {stage.share:.0%}"
+            f"{-100 * (worst.high or 0.0):.1f}, after {_windows(number)} at {percent(stage.share)}"
         )
     open_ones = [one.segment for one in segments if not one.cleared]
     if not open_ones and not paused:
         return "promote", (
-            f"every segment lost less than {margin}, after {_windows(number)} at {stage.share:.0%}"
+            f"every segment lost less than {margin}, after {_windows(number)} at "
+            f"{percent(stage.share)}"
         )
     if number == stage.windows and open_ones:
         return "pause", (

@@ -26,6 +26,11 @@ EVERYBODY = "everybody"
 """The segment of a roll-out that asks for none."""
 
 
+def percent(share: float) -> str:
+    """A share as text, such as "12.5 %"."""
+    return f"{100 * share:g} %"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One step of a roll-out.

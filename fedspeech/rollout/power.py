@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from fedspeech.rollout.guardrails import MIN_TOTAL_TO_NOISE, Counts, Sums, segment_alpha
-from fedspeech.rollout.plan import RolloutPlan, Stage
+from fedspeech.rollout.plan import RolloutPlan, Stage, percent
 from fedspeech.rollout.sequential import bounds, spent
 
 POWER = 0.9
@@ -87,7 +87,7 @@ class Forecast:
             else f"the smallest loss it finds is {100 * worst.smallest:.1f} points"
         )
         return (
-            f"the stage of {stage.share:.0%} could not find a loss of {100 * stage.margin:g} "
+            f"the stage of {percent(stage.share)} could not find a loss of {100 * stage.margin:g} "
             f"points in {worst.segment}, where {worst.phones:.0f} phones have the new version: "
             f"{found}. {_what_would_do(self.plan, stage)}"
         )

@@ -236,6 +236,24 @@ class Registry:
             )
         return [one for one in found if model in (None, one.model)]
 
+    def line_of(self, model: str, base_sha256: str | None = None) -> list[Release]:
+        """What was published of a model, first to last.
+
+        Raises:
+          FedspeechError: if there is nothing, or there are several bases and none is named.
+        """
+        bases = {one.base_sha256 for one in self.releases if one.model == model}
+        if base_sha256 is None and len(bases) == 1:
+            base_sha256 = min(bases)
+        if base_sha256 is None and bases:
+            raise FedspeechError(
+                f"{self.folder} has {model} for {len(bases)} bases: name one of "
+                f"{', '.join(sorted(bases))}"
+            )
+        if not (line := self.line(base_sha256 or "", model)):
+            raise FedspeechError(f"{self.folder} has published nothing for {model} of that base")
+        return line
+
     def latest(
         self,
         base_sha256: str,

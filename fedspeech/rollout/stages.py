@@ -109,8 +109,24 @@ class StageStatement:
 
     def signed(self, key: PrivateKey) -> bytes:
         """The statement as it travels."""
-        header = canonical_json({**dataclasses.asdict(self), "version": str(self.version)})
-        return framed(STAGE, header, key)
+        return framed(STAGE, self.to_header(), key)
+
+    def to_header(self) -> bytes:
+        """The header's bytes."""
+        return canonical_json({**dataclasses.asdict(self), "version": str(self.version)})
+
+    @classmethod
+    def from_header(cls, header: bytes) -> StageStatement:
+        """Reads a header's bytes.
+
+        Raises:
+          ValueError: if they are of another form.
+        """
+        fields: dict[str, Any] = read_fields(header, _FIELDS)
+        found = cls(**{**fields, "version": Version.parse(fields["version"])})
+        if found.to_header() != header:
+            raise ValueError("a header must be in its one canonical form")
+        return found
 
     @classmethod
     def read(cls, content: bytes, trust: Trust) -> StageStatement:
@@ -121,11 +137,9 @@ class StageStatement:
         """
         header, rest = unframed(STAGE, content, trust.signing, "the publisher's signing key")
         try:
-            fields: dict[str, Any] = read_fields(header, _FIELDS)
-            found = cls(**{**fields, "version": Version.parse(fields["version"])})
-            same = canonical_json({**dataclasses.asdict(found), "version": str(found.version)})
-            if rest or same != header:
-                raise ValueError("it must be one canonical header and nothing more")
+            found = cls.from_header(header)
+            if rest:
+                raise ValueError("it must be one header and nothing more")
         except ValueError as error:
             raise UpdateRefused(f"a statement of a stage is not one: {error}") from error
         return found

@@ -159,6 +159,7 @@ def registry_latest(
     have: str | None = None,
     epoch: int | None = None,
     model: str | None = None,
+    most: str | None = None,
 ) -> Bundle | None:
     """Writes the bundle that a phone needs next: new keys, a difference, or a whole adapter.
 
@@ -177,6 +178,8 @@ def registry_latest(
       have: version in use on the phone, EPOCH.NUMBER; None: none.
       epoch: of the keys that the phone trusts; None: that of `have`.
       model: line of adapters; None: the only one of the base.
+      most: version above which it gets none, EPOCH.NUMBER, for a phone that a roll-out has not
+        come to; None: the newest.
 
     Returns:
       The bundle; None: the phone has the newest.
@@ -195,6 +198,7 @@ def registry_latest(
             have=Version.parse(have) if have else None,
             epoch=epoch,
             model=model,
+            most=Version.parse(most) if most else None,
             now_s=time.time(),
         )
     )

@@ -75,10 +75,15 @@ def latest(
     model: Annotated[
         str | None, typer.Option(help="Line of adapters; default: the only one for the base.")
     ] = None,
+    most: Annotated[
+        str | None, typer.Option(help="Nothing above this version: a roll-out has not come to it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the bundle that a phone needs next: new keys, a difference, or a whole adapter."""
-    found = fs.registry_latest(folder, out, base=base, have=have, epoch=epoch, model=model)
+    found = fs.registry_latest(
+        folder, out, base=base, have=have, epoch=epoch, model=model, most=most
+    )
     if found is not None:
         show(found, as_json)
     elif as_json:

@@ -74,7 +74,7 @@ def test_a_harmless_update_reaches_everybody_and_says_why(start):
     assert rollout.state == "complete"
     assert set(served(rollout)) == {"0.2"}
     assert "every segment lost less than 2 points" not in rollout.reason
-    assert rollout.reason == "every segment lost less than 5 points, after 1 window at 50%"
+    assert rollout.reason == "every segment lost less than 5 points, after 1 window at 50 %"
     with pytest.raises(RolloutRefused, match="that is complete is not looked at"):
         rollout.look(window(15))
 

@@ -57,7 +57,7 @@ def test_a_stage_that_could_find_nothing_is_refused_with_what_would_do():
     found = forecast(plan)
     assert found.refused[0].share == 0.01
     said = found.reason(found.refused[0])
-    assert "the stage of 1% could not find a loss of 5 points in accent=scottish+us+welsh" in said
+    assert "the stage of 1 % could not find a loss of 5 points in accent=scottish+us+welsh" in said
     phones = int(said.partition("a population of ")[2].split()[0].replace(",", ""))
     assert not forecast(dataclasses.replace(plan, phones=phones)).refused
     assert forecast(dataclasses.replace(plan, phones=int(0.9 * phones))).refused

@@ -8,6 +8,9 @@ import pytest
 from adapters_to_send import DAY, NOW
 
 from fedspeech.errors import UpdateRefused
+from fedspeech.rollout.bundle import make_new_keys
+from fedspeech.rollout.phone import Phone
+from fedspeech.rollout.phone_stage import PhoneStage
 from fedspeech.rollout.stages import Heard, StageStatement, draw, takes
 from fedspeech.rollout.version import Version
 
@@ -117,3 +120,30 @@ def test_only_the_publisher_states_a_stage_and_no_bit_of_it_changes(keys):
 def test_a_statement_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="must be"):
         dataclasses.replace(statement(), **changes)
+
+
+def test_a_phone_is_told_to_take_to_wait_and_to_go_back(phone, keys, send):
+    """Its secret is drawn once; what it heard outlives the process and a rotation of keys."""
+    stage = PhoneStage(phone.folder)
+    secret = stage.secret
+    assert PhoneStage(phone.folder).secret == secret
+    assert oct((phone.folder / "stage.secret").stat().st_mode)[-3:] == "600"
+
+    def told(number, share_ppm):
+        found = statement(version=Version(0, 1), number=number, share_ppm=share_ppm)
+        return PhoneStage(phone.folder).hear(found.signed(keys.ours.signing), NOW)
+
+    assert told(0, 1) == "wait"  # one phone in a million has a secret for which this fails
+    assert told(1, 1_000_000) == "take"
+    phone.apply(send(1), NOW)
+    assert told(2, 1_000_000) == "wait"
+    assert told(3, 0) == "go back"
+    Phone.open(phone.folder).rollback()
+    assert told(4, 0) == "wait"
+    with pytest.raises(UpdateRefused, match="must not fall from 0 to 1000000"):
+        told(5, 1_000_000)
+    phone.apply(make_new_keys(keys.next.trust, keys.ours.recovery), NOW)
+    assert PhoneStage(phone.folder).heard.statement.number == 4
+    (phone.folder / "stage.json").write_bytes(b"{}")
+    with pytest.raises(UpdateRefused, match="without it older stages would pass"):
+        told(6, 0)

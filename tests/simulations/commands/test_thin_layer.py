@@ -38,6 +38,12 @@ CALLS = {
     "registry begin": {"registry"}, "registry list": {"registry"},
     "registry publish": {"registry_publish"}, "registry rotate": {"registry_rotate"},
     "registry latest": {"registry_latest"},
+    "rollout plan": {"rollout_forecast"}, "rollout start": {"rollout_start"},
+    "rollout look": {"rollout_look"}, "rollout promote": {"rollout_promote"},
+    "rollout pause": {"rollout_pause"}, "rollout resume": {"rollout_resume"},
+    "rollout rollback": {"rollout_rollback"}, "rollout status": {"rollout_status"},
+    "rollout page": {"rollout_page"}, "rollout statement": {"rollout_statement"},
+    "rollout hear": {"rollout_hear"}, "rollout simulate": {"rollout_simulate"},
 }  # fmt: skip
 
 

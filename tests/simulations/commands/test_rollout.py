@@ -1,0 +1,184 @@
+"""`fedspeech rollout`: from a plan to a rollback, with phones that find their own stage."""
+
+import json
+
+import pytest
+from adapters_to_send import BASE, adapter_file, stepped
+
+import fedspeech as fs
+from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused, ScenarioError
+from fedspeech.hash_chain import forget_head
+from simulations.commands import ota, registry, rollout
+
+PLAN = """
+phones = 100_000
+[segments.accent]
+north = 0.7
+south = 0.3
+[[stages]]
+share = 0.1
+windows = 3
+[[stages]]
+share = 1.0
+[evaluation]
+epsilon = inf
+phone_stddev = 0.1
+clips = 20
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a registry of two versions, a plan and two phones with the older one."""
+    monkeypatch.chdir(tmp_path)
+    ota.keys(tmp_path / "keys")
+    content = adapter_file()
+    registry.begin(tmp_path / "registry", trust=tmp_path / "keys" / "trust.json")
+    for number in (1, 2):
+        file = tmp_path / f"a{number}.safetensors"
+        file.write_bytes(content)
+        registry.publish(
+            tmp_path / "registry", file, model="kitchen", key=tmp_path / "keys" / "signing.pem"
+        )
+        content = stepped(content)
+    ota.enroll(
+        tmp_path / "phone", adapter=tmp_path / "a1.safetensors", model="kitchen",
+        trust=tmp_path / "keys" / "trust.json", version="0.1",
+    )  # fmt: skip
+    (tmp_path / "plan.toml").write_text(PLAN)
+    yield tmp_path
+    forget_head(tmp_path / "registry" / "registry.jsonl")
+    forget_head(tmp_path / "rollout" / "rollout.jsonl")
+
+
+def start(place, capsys):
+    return printed(
+        capsys, rollout.start, place / "rollout", place / "plan.toml",
+        registry=place / "registry", model="kitchen",
+    )  # fmt: skip
+
+
+def printed(capsys, command, *arguments, **options):
+    capsys.readouterr()
+    command(*arguments, as_json=True, **options)
+    return json.loads(capsys.readouterr().out)
+
+
+def counts(place, first_day, south=0.9):
+    def side(total, south):
+        return [
+            {"segment": f"accent={name}", "correct": share * total, "total": total,
+             "noise_stddev": 0.0}
+            for name, share in (("north", 0.9), ("south", south))
+        ]  # fmt: skip
+
+    window = {
+        "first_day": first_day, "last_day": first_day + 6, "new": side(20_000.0, south),
+        "old": side(100_000.0, 0.9),
+    }  # fmt: skip
+    file = place / f"window-{first_day}.json"
+    file.write_text(json.dumps(window))
+    return file
+
+
+def told(place, capsys):
+    """What the phone does with the statement of the stage that is open."""
+    rollout.statement(
+        place / "rollout", out=place / "stage.bundle", key=place / "keys" / "signing.pem"
+    )
+    capsys.readouterr()
+    rollout.hear(place / "stage.bundle", place / "phone")
+    return capsys.readouterr().out.strip()
+
+
+def test_from_a_plan_to_everybody_and_back(place, capsys):
+    forecast = printed(capsys, rollout.plan, place / "plan.toml")
+    assert forecast["refused"] == []
+    assert 0 < forecast["detectable"][1]["smallest"] < 0.05
+    found = start(place, capsys)
+    assert (found["state"], found["share"], found["release"]["version"]) == ("watching", 0.1, "0.2")
+    assert told(place, capsys) in ("take", "wait")
+    found = printed(capsys, rollout.look, place / "rollout", counts(place, 1))
+    assert found["state"] == "complete"
+    assert told(place, capsys) == "take"
+    fs.registry_latest(place / "registry", place / "next.bundle", base=BASE, have="0.1")
+    ota.apply(place / "next.bundle", place / "phone")
+    rollout.rollback(place / "rollout", reason="users complain")
+    assert told(place, capsys) == "go back"
+    ota.rollback(place / "phone")
+    found = printed(capsys, rollout.status, place / "rollout", registry=place / "registry")
+    assert (found["state"], found["share"], found["reason"]) == ("rolled back", 0, "users complain")
+
+
+def test_looks_and_hands_are_printed_for_people(place, capsys):
+    start(place, capsys)
+    for command, reason in ((rollout.pause, "night"), (rollout.resume, "day")):
+        command(place / "rollout", reason=reason)
+    assert "smallest loss found" in capsys.readouterr().out
+    rollout.look(place / "rollout", counts(place, 1, south=0.7))
+    out = capsys.readouterr().out
+    assert "rolled back, 0 % of the phones. accent=south lost 20.0 points" in out
+    assert "harmed" in out
+    with pytest.raises(RolloutRefused, match="rolled back cannot be promoted"):
+        rollout.promote(place / "rollout", reason="once more")
+
+
+def test_phones_that_wait_get_nothing_above_the_old_version(place):
+    ask = {"folder": place / "registry", "out": place / "next.bundle", "base": BASE, "have": "0.1"}
+    assert fs.registry_latest(**ask, most="0.1") is None
+    assert str(fs.registry_latest(**ask).update.version) == "0.2"
+
+
+def test_another_adapter_under_the_same_number_is_damage(place, capsys, tmp_path):
+    start(place, capsys)
+    other = tmp_path / "other"
+    registry.begin(other, trust=place / "keys" / "trust.json")
+    for seed in (7, 8):
+        (place / "b.safetensors").write_bytes(adapter_file(seed=seed))
+        registry.publish(
+            other, place / "b.safetensors", model="kitchen", key=place / "keys" / "signing.pem"
+        )
+    with pytest.raises(RolloutDamaged, match=r"kitchen 0\.2 of .* is not what this roll-out"):
+        rollout.status(place / "rollout", registry=other)
+    forget_head(other / "registry.jsonl")
+
+
+def test_files_that_are_none_are_refused_in_words(place, capsys):
+    (place / "bad.toml").write_text("phones = 0")
+    with pytest.raises(ScenarioError, match="phones must be at least 1"):
+        rollout.plan(place / "bad.toml")
+    (place / "few.toml").write_text("phones = 500\n[evaluation]\nepsilon = inf\n")
+    with pytest.raises(RolloutRefused, match=r"a population of .* phones would do; no epsilon"):
+        rollout.start(
+            place / "rollout", place / "few.toml", registry=place / "registry", model="kitchen"
+        )
+    with pytest.raises(FedspeechError, match="has published nothing for bath"):
+        rollout.start(
+            place / "rollout", place / "plan.toml", registry=place / "registry", model="bath"
+        )
+    start(place, capsys)
+    (place / "window.json").write_text('{"first_day": 1, "last_day": 2, "new": [], "odl": []}')
+    with pytest.raises(ScenarioError, match="are no counts of one window"):
+        rollout.look(place / "rollout", place / "window.json")
+
+
+def test_simulated_roll_outs_are_counted(place, capsys):
+    found = printed(
+        capsys, rollout.simulate, place / "plan.toml", loss=["accent=south:20"], seeds=3
+    )
+    assert found["rolled_back"] == 1
+    assert found["mean_windows"] == 1
+    with pytest.raises(ScenarioError, match="--loss is SEGMENT:POINTS"):
+        rollout.simulate(place / "plan.toml", loss=["south"], seeds=1)
+    with pytest.raises(ScenarioError, match="losses must be of accent=north, accent=south"):
+        rollout.simulate(place / "plan.toml", loss=["accent=west:1"], seeds=1)
+
+
+def test_the_page_says_what_was_decided_and_asks_for_nothing(place, capsys):
+    start(place, capsys)
+    rollout.look(place / "rollout", counts(place, 1, south=0.7))
+    rollout.page(place / "rollout")
+    page = (place / "rollout" / "rollout.html").read_text()
+    assert "accent=south lost 20.0\u00a0points of accuracy" in page
+    assert "http://" not in page.split("</style>")[0]
+    assert "default-src 'none'" in page
