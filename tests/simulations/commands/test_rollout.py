@@ -181,4 +181,4 @@ def test_the_page_says_what_was_decided_and_asks_for_nothing(place, capsys):
     page = (place / "rollout" / "rollout.html").read_text()
     assert "accent=south lost 20.0\u00a0points of accuracy" in page
     assert "http://" not in page.split("</style>")[0]
-    assert "default-src 'none'" in page
+    assert "default-src &#39;none&#39;" in page
