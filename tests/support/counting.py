@@ -87,9 +87,11 @@ class Release:
     def mean(self, state, entropy, seed, number):
         """The decoded mean of one round."""
         plan, coins = self.plan, stream(seed, "coins", number)
+        asked = coins.random(len(self.phones)) < plan.participation_probability * plan.availability
+        if plan.participation != "poisson":  # so many, whoever they are
+            asked = coins.permutation(len(self.phones)) < plan.expected_cohort
         answering = share_answering(plan.dropout_rate, Stage.MASK)
-        present = plan.participation_probability * plan.availability * answering
-        came = np.flatnonzero(coins.random(len(self.phones)) < present)
+        came = np.flatnonzero(asked & (coins.random(len(self.phones)) < answering))
         rotation = stream(seed, "rotation", number).bytes(16)
         model = state.parameters.astype(np.float32)
         vectors = self.contributions(model, came, number)
