@@ -30,6 +30,8 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 PUBLIC: Mapping[str, str] = {
     "Adapter": "fedspeech.models.adapters.adapter:Adapter",
+    "AlreadyReleased": "fedspeech.errors:AlreadyReleased",
+    "Analysis": "simulations.analytics.answer:Analysis",
     "ArgumentRefused": "fedspeech.errors:ArgumentRefused",
     "Asr": "fedspeech.tasks.asr:Asr",
     "Base": "fedspeech.models.base:Base",
@@ -62,6 +64,7 @@ PUBLIC: Mapping[str, str] = {
     "Tuned": "simulations.api.tuning:Tuned",
     "UpdateRefused": "fedspeech.errors:UpdateRefused",
     "WandbLogger": "simulations.callbacks.wandb:WandbLogger",
+    "analyze": "simulations.api.analytics:analyze",
     "benchmark": "simulations.api.exporting:benchmark",
     "budget": "simulations.api.budget:budget",
     "check_adapter": "fedspeech.models.adapters.checking:check_adapter",
@@ -75,6 +78,7 @@ PUBLIC: Mapping[str, str] = {
     "known_corpora": "simulations.api.corpora:known_corpora",
     "ledger": "simulations.api.ledger:ledger",
     "listen": "simulations.api.exporting:listen",
+    "load_analysis": "simulations.api.analytics:load_analysis",
     "load_run": "simulations.api.run:load_run",
     "mitigate": "simulations.api.mitigating:mitigate",
     "open_corpus": "simulations.api.corpora:open_corpus",

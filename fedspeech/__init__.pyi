@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fedspeech.aggregation.early_stopping import EarlyStopping as EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt as FedOpt
 from fedspeech.corpora.recorded import RecordedCorpus as Corpus
+from fedspeech.errors import AlreadyReleased as AlreadyReleased
 from fedspeech.errors import ArgumentRefused as ArgumentRefused
 from fedspeech.errors import BudgetExhausted as BudgetExhausted
 from fedspeech.errors import CorpusError as CorpusError
@@ -23,6 +24,9 @@ from fedspeech.rollout.plan import RolloutPlan as RolloutPlan
 from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
 from fedspeech.training.settings import LocalTraining as LocalTraining
+from simulations.analytics.answer import Analysis as Analysis
+from simulations.api.analytics import analyze as analyze
+from simulations.api.analytics import load_analysis as load_analysis
 from simulations.api.budget import Budget as Budget
 from simulations.api.budget import budget as budget
 from simulations.api.corpora import check_folder as check_folder
@@ -89,6 +93,8 @@ from simulations.setup.definition import Experiment as Experiment
 
 __all__ = [
     "Adapter",
+    "AlreadyReleased",
+    "Analysis",
     "ArgumentRefused",
     "Asr",
     "Base",
@@ -121,6 +127,7 @@ __all__ = [
     "Tuned",
     "UpdateRefused",
     "WandbLogger",
+    "analyze",
     "benchmark",
     "budget",
     "check_adapter",
@@ -134,6 +141,7 @@ __all__ = [
     "known_corpora",
     "ledger",
     "listen",
+    "load_analysis",
     "load_run",
     "mitigate",
     "open_corpus",

@@ -14,9 +14,12 @@ from fedspeech.errors import ArgumentRefused
 from simulations.console import LOGGER, Console, Printed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fedspeech.privacy.filling import Filled
     from fedspeech.privacy.plan import PrivacyPlan
     from fedspeech.privacy.pricing import Price
+    from fedspeech.queries.estimate import ExpectedError
     from simulations.scenario.schema import Scenario
     from simulations.setup.definition import Experiment
 
@@ -43,11 +46,13 @@ class Budget(Printed):
       price: the plan, what was assumed, and the views of both adversaries.
       solved: what was searched for; None: nothing.
       limit: what ended the search, if not epsilon.
+      expected: of a plan file, the error of one estimate; None: no plan file was priced.
     """
 
     price: Price
     solved: Unknown | None = None
     limit: str = ""
+    expected: ExpectedError | None = None
 
     @property
     def plan(self) -> PrivacyPlan:
@@ -81,6 +86,8 @@ class Budget(Printed):
         facts = plan_price.document(self.price, explain)
         if self.solved is not None:
             facts["solved"] = {"for": self.solved, "limit": self.limit}
+        if self.expected is not None:
+            facts["expected_error"] = dataclasses.asdict(self.expected)
         return facts
 
     def print(self, console: Console, *, explain: bool = False) -> None:
@@ -88,6 +95,8 @@ class Budget(Printed):
         from simulations.report import plan_price
 
         plan_price.print_price(self.price, console, (self.solved, self.limit), explain)
+        if self.expected is not None:
+            console.print(plan_price.error_to_expect(self.expected))
 
     def __repr__(self) -> str:
         """The two epsilons, whole: rounded to the nearest, half of them would be too small."""
@@ -101,6 +110,7 @@ def budget(
     what: Experiment | Scenario | str | Path | None = None,
     /,
     *,
+    plan: str | Path | Mapping[str, Any] | None = None,
     solve: Unknown | None = None,
     epsilon: float | None = None,
     against: Literal["release", "server"] = "release",
@@ -122,6 +132,9 @@ def budget(
     Args:
       what: an experiment, a scenario, its name or file, whose plan is priced; None: the plan of
         `fields`.
+      plan: a plan file, the name of a shipped one, or its keys: what one release of it costs the
+        phones of `what`, and which error to expect (docs/analytics.md); None: the training rounds
+        of `what` are priced.
       solve: what to find for `epsilon`: "noise", "rounds", "cohort" or "bits".
       epsilon: the bound to solve for.
       against: whose epsilon is bounded.
@@ -140,6 +153,8 @@ def budget(
     try:
         if (solve is None) != (epsilon is None):
             raise ValueError("`solve` and `epsilon` go together: one says what, the other how much")
+        if plan is not None:
+            return _of_plan_file(plan, what, given, solve)
         if what is None:
             make = _from_fields(given, solve, clip_quantile)
         else:
@@ -147,6 +162,23 @@ def budget(
         return _priced(make, solve, epsilon, against, cross_check=cross_check)
     except ValueError as error:
         raise ArgumentRefused(str(error)) from None
+
+
+def _of_plan_file(
+    plan: str | Path | Mapping[str, Any],
+    what: Experiment | Scenario | str | Path | None,
+    given: dict[str, Any],
+    solve: str | None,
+) -> Budget:
+    """Prices one release; its noise is what the epsilon of the plan file asks for."""
+    from simulations.api.analytics import asked_of
+
+    if what is None:
+        raise ValueError("`plan` needs a scenario, whose phones are asked: give `scenario`")
+    for name in (*given, *(["solve"] if solve else [])):
+        raise ValueError(f"`plan` says it all: change it there, and leave `{name}` out")
+    release = asked_of(plan, what).release
+    return Budget(release.price, "noise", release.limit, release.expected)
 
 
 def _from_fields(

@@ -28,7 +28,7 @@ from simulations.console import Console
 # Options of the command by the field of the plan that they fill, where the names differ.
 _OPTIONS = {"ring_bits": "bits", "participation_probability": "probability"}
 _NOT_OF_THE_PLAN = (
-    "scenario", "changes", "corpus", "solve", "epsilon", "against", "explain", "as_json",
+    "scenario", "changes", "corpus", "plan", "solve", "epsilon", "against", "explain", "as_json",
 )  # fmt: skip
 _PARTICIPATION = "privacy.participation"
 
@@ -41,6 +41,12 @@ def budget(
     ] = None,
     changes: SetOption = None,
     corpus: CorpusOption = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            help="Price one release of this plan file to the scenario's phones: a name or a file."
+        ),
+    ] = None,
     mechanism: Annotated[
         str | None,
         choice(
@@ -132,7 +138,7 @@ def budget(
     priced = None if scenario is None else scenario_of(scenario, corpus, None, changes, None)
     try:
         found = fs.budget(
-            priced, solve=solve, epsilon=epsilon, against=against,  # type: ignore[arg-type]
+            priced, plan=plan, solve=solve, epsilon=epsilon, against=against,  # type: ignore[arg-type]
             cross_check=explain or as_json, **given,
         )  # fmt: skip
     except ArgumentRefused as error:

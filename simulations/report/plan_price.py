@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fedspeech.privacy.adversary_views import View
     from fedspeech.privacy.plan import PrivacyPlan
     from fedspeech.privacy.pricing import Price
+    from fedspeech.queries.estimate import ExpectedError
     from simulations.console import Console
 
 
@@ -143,6 +144,16 @@ def print_price(
         console.print(f"[bold]Warning:[/bold] {line}")
     if explain:
         _explain(found, console)
+
+
+def error_to_expect(error: ExpectedError) -> str:
+    """What an estimate will be off by, said before anybody is asked."""
+    return (
+        f"Error to expect of one estimate, at a true total of {error.total:.4g}: "
+        f"+-{error.half_width:.3g} with {error.level:.0%} probability (standard deviation of the "
+        f"noise {error.noise_stddev:.3g}, of who comes {error.sampling_stddev:.3g}). What the "
+        f"bound of a phone takes: {error.truncation}."
+    )
 
 
 def _assumed(found: Price) -> list[str]:

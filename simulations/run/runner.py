@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import datetime
 import functools
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,6 @@ from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.compute import notice as compute_notice
-from fedspeech.own_code import is_handed_over
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.queries.training import AdapterTraining
@@ -34,7 +32,7 @@ from simulations.artifacts.exporting import export_files
 from simulations.callbacks.callback import Callback
 from simulations.callbacks.configured import loggers
 from simulations.callbacks.figures import of_export, of_sections
-from simulations.engines.deployment import Deployment
+from simulations.engines.carrying import carrier
 from simulations.engines.flower import SuperLink, require_engine
 from simulations.engines.in_process import InProcess
 from simulations.evaluation.evaluator import Evaluator, StageChoice
@@ -62,8 +60,6 @@ from simulations.scenario.stages import TRAINING, models_of, without_rounds
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
 from simulations.setup.heads import head_in_words
-
-PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 
 
 def simulate(
@@ -236,7 +232,7 @@ class Run:
         for words in self._ledger.notices:
             say(words)
         self._audience.start()
-        with self._progress.stage("rounds", self._plan.rounds), self._carrier() as engine:
+        with self._progress.stage("rounds", self._plan.rounds), self._carried() as engine:
             engine.run(
                 self._folder.job.resolve(),
                 self._on_round,
@@ -276,26 +272,9 @@ class Run:
         yield f"This run's plan alone, all rounds: {price(planned, 'planned')}."
         yield "Together, when all rounds of this run are charged too:\n" + paragraphs(after)
 
-    def _carrier(self) -> AbstractContextManager[InProcess | SuperLink]:
+    def _carried(self) -> AbstractContextManager[InProcess | SuperLink]:
         """What carries the messages of the rounds."""
-        place = self._folder.path / "flower"
-        match self._engine:
-            case "flower":
-                return SuperLink(place, federation=self._federation())
-            case "deployment":
-                return Deployment(place, self._folder.job.resolve())
-        # A run that is over before workers have started needs none; the bits are the same.
-        trained = self._plan.rounds * self._plan.expected_cohort
-        here = trained < PHONES_WORTH_WORKERS or any(map(is_handed_over, self._job.query.brought()))
-        workers = 1 if here else self._workers
-        return nullcontext(InProcess(workers))  # workers end with the rounds
-
-    def _federation(self) -> str:
-        """What Flower's simulation engine is told: a node per shard, Ray's cores."""
-        federation = f"num-supernodes={self._job.num_shards} client-resources-num-cpus=1"
-        if "RAY_ADDRESS" not in os.environ:  # a cluster that is there has the cores that it has
-            federation += f" init-args-num-cpus={self._workers}"
-        return federation
+        return carrier(self._engine, self._job, self._folder.job.resolve(), self._workers)
 
     def _on_round(self, record: RoundRecord, state: ServerState) -> None:
         """Keeps the row of a finished round, then shows it."""

@@ -200,20 +200,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
     if scenario.privacy.sizing == "public":
         sizing = _public_sizing(experiment, job, embed, arrays)
         job = _resized(job, experiment, sizing)
-    # Named by content: runs on the same speech share one copy, and none overwrites another's.
-    digest = arrays.sha256()
-    folder = cache / "jobs" / digest
-    if not folder.is_dir():
-        arrays.save(folder)
-    identities = cache / "identities.key"
-    IdentityDirectory.create(identities)  # kept, so that phones have one identity in all runs
-    job = dataclasses.replace(
-        job,
-        base_sha256=base.sha256,
-        arrays=str(folder),
-        arrays_sha256=digest,
-        identities=str(identities),
-    )
+    job = dataclasses.replace(job, base_sha256=base.sha256, **kept(arrays, cache))
     held_out = held_out_phones(scenario, speakers, embed)
     return BuiltExperiment(
         base=base,
@@ -229,6 +216,29 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         speech=parity_speech(base, public_corpus, partition.validation),
         sizing=sizing,
     )
+
+
+def kept(arrays: PopulationArrays, cache: Path) -> dict[str, Any]:
+    """Keeps arrays in the cache, and the secret behind the phones' identities.
+
+    Returns:
+      The fields of a job that name them.
+    """
+    # Named by content: runs on the same speech share one copy, and none overwrites another's.
+    digest = arrays.sha256()
+    folder = cache / "jobs" / digest
+    if not folder.is_dir():
+        arrays.save(folder)
+    identities = cache / "identities.key"
+    IdentityDirectory.create(identities)  # kept, so that phones have one identity in all runs
+    return {"arrays": str(folder), "arrays_sha256": digest, "identities": str(identities)}
+
+
+def virtual_phones_of(scenario: Scenario) -> VirtualPhones | None:
+    """How phones are drawn from voices; None: each has its own."""
+    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
+        return VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
+    return None
 
 
 def _federated(
@@ -308,9 +318,6 @@ def _resized(job: Job, experiment: Experiment, sizing: PublicSizing) -> Job:
 def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
     """The job without its base and arrays; refuses settings that do not fit."""
     scenario = experiment.scenario
-    virtual_phones = None
-    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        virtual_phones = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
     # Base and arrays are filled in by `_build`: a plan is refused before any of them is made.
     return Job(
         seed=scenario.seed,
@@ -327,7 +334,7 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         base_sha256="",
         arrays="",
         arrays_sha256="",
-        virtual_phones=virtual_phones,
+        virtual_phones=virtual_phones_of(scenario),
         time=time_axis(scenario),
         early_stopping=scenario.early_stopping,
         faults=scenario.simulation.faults,

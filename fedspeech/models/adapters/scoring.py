@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.corpora.corpus import Alphabet
+from fedspeech.models.adapters.adapter import Adapter, present_windows
+from fedspeech.models.decoding import greedy
+from fedspeech.vectors import FloatVector
 
 FloatArray = NDArray[np.float32]
 
@@ -31,3 +34,12 @@ def score_clips(adapter: Adapter, vectors: FloatArray, embeddings: FloatArray) -
     with torch.inference_mode():
         logits = adapter.logits(parameters, clips.expand(len(vectors), *clips.shape))
         return logits.numpy()
+
+
+def transcribe(
+    adapter: Adapter, vector: FloatVector, embeddings: FloatArray, alphabet: Alphabet
+) -> list[str]:
+    """Writes sentences by one parameter vector, greedily, embeddings (n, *embedding_shape)."""
+    logits = score_clips(adapter, vector[np.newaxis], embeddings)[0]
+    frames = present_windows(torch.from_numpy(np.array(embeddings))).numpy()
+    return greedy(logits, frames, alphabet)

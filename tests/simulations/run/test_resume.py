@@ -14,6 +14,7 @@ from killed import in_child
 from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.errors import FedspeechError
+from simulations.engines import carrying
 from simulations.engines.in_process import InProcessGrid
 from simulations.results.run_folder import RunFolder, read, read_environment
 from simulations.run import runner
@@ -172,7 +173,7 @@ def test_a_worker_that_is_killed_stops_the_run_with_the_reason_and_resume_takes_
         "privacy.participation_probability=1.0",
     )  # fmt: skip
     run(tmp_path / "whole", *changes)
-    monkeypatch.setattr(runner, "PHONES_WORTH_WORKERS", 0)
+    monkeypatch.setattr(carrying, "PHONES_WORTH_WORKERS", 0)
     real = runner.Run._on_round
 
     def on_round(self, record, state):

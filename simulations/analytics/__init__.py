@@ -1,0 +1,1 @@
+"""Plan files: what phones are asked, what an answer costs, and how it is released."""

@@ -1,0 +1,98 @@
+"""What one release of a plan file costs: the noise that its epsilon asks for, and the error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from fedspeech.errors import ScenarioError
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.pricing import Price, price
+from fedspeech.privacy.solving import solve
+from fedspeech.queries.analytics import Analytics
+from fedspeech.queries.estimate import ExpectedError
+from simulations.analytics.plan_file import PlanFile
+from simulations.scenario.schema import PrivacySettings
+from simulations.setup.planning import PlanSizes, maker
+
+
+@dataclass(frozen=True, kw_only=True)
+class PricedRelease:
+    """A plan file, its query, and the plan that protects whoever answers.
+
+    Attributes:
+      file: as it was read.
+      query: what phones are asked.
+      price: the privacy plan, and the views of both adversaries.
+      limit: what else than epsilon ended the search for noise; "": nothing.
+    """
+
+    file: PlanFile
+    query: Analytics
+    price: Price
+    limit: str = ""
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """The whole plan, as the release obeys it."""
+        return self.price.plan
+
+    @property
+    def expected(self) -> ExpectedError:
+        """The error of one estimate, before anybody is asked."""
+        return self.query.expected_error(self.plan)
+
+
+def priced_release(
+    file: PlanFile, query: Analytics, settings: PrivacySettings, sizes: PlanSizes
+) -> PricedRelease:
+    """Finds the least noise at which a release costs at most the epsilon of its plan file.
+
+    Args:
+      file: the plan file.
+      query: what it asks.
+      settings: of the scenario whose phones are asked.
+      sizes: of that scenario.
+
+    Raises:
+      ScenarioError: if no noise is enough, or a rule of privacy is broken.
+    """
+    settings = _settings_of(file, query, settings)
+    sizes = dataclasses.replace(sizes, dimension=query.dimension, momentum=0.0)
+    make = maker(settings, sizes)
+    if (settings.mechanism == "none") != math.isinf(file.epsilon):
+        raise ScenarioError(
+            f'{file.name}: epsilon must be inf where privacy.mechanism is "none", and finite '
+            f"elsewhere, got epsilon={file.epsilon} with mechanism={settings.mechanism!r}"
+        )
+    try:
+        if settings.mechanism == "none":
+            found = PricedRelease(file=file, query=query, price=price(make()))
+        else:
+            solved = solve(make, "noise", file.epsilon)
+            found = PricedRelease(file=file, query=query, price=solved.price, limit=solved.limit)
+        query.check_plan(found.plan)
+        _ = found.expected  # a plan whose error nobody can state is refused
+    except ScenarioError:
+        raise
+    except ValueError as error:
+        raise ScenarioError(f"{file.name}: epsilon={file.epsilon}: {error}") from error
+    return found
+
+
+def _settings_of(file: PlanFile, query: Analytics, settings: PrivacySettings) -> PrivacySettings:
+    """The scenario's privacy settings, changed to those of the release."""
+    asked = {name: value for name, value in vars(file.privacy).items() if value is not None}
+    once = {
+        "rounds": query.rounds,
+        "max_participations": query.rounds,  # the answer takes so many of every phone
+        "participation_window": None,
+        "clip_norm": query.l2_bound,
+        "delta": file.delta,
+        "adaptive_clipping": None,
+        "matrix_factorization": None,
+        "cohort_cap": None,
+        "sizing": "scenario",
+    }
+    return settings.model_copy(update=once | asked)
