@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from counting import axis, plan_for
+from counting import Release, axis, phone, plan_for
 from scipy.stats import binomtest
 
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
@@ -114,3 +114,28 @@ def test_the_stated_noise_is_that_of_the_plan():
     assert query.expected_error(plan).noise_stddev == pytest.approx(
         math.sqrt(variance) / (0.5 * 0.94)
     )
+
+
+def test_what_is_said_of_a_total_counts_phones_that_do_not_come():
+    """By hand: of 100 phones 47 are expected, whoever they are, or exactly 50 before drop-outs."""
+    query = Histogram(axes=(axis("a", 1, 8),))
+    coins = Sampling.of(plan_for(query, population=100, dropout_rate=0.06))
+    assert coins.scale_up == pytest.approx(100 / 0.94)
+    assert coins.spread == pytest.approx(0.53 / 0.47)
+    assert coins.shared == 0
+    drawn = Sampling.of(
+        plan_for(query, population=100, dropout_rate=0.06, participation="fixed_size",
+                 mechanism="central")
+    )  # fmt: skip
+    assert drawn.shared == pytest.approx(0.5 / (0.5 * 100))
+    assert drawn.sampling_variance(100) == pytest.approx(100 * 0.53 / 0.47 - 100)
+
+
+def test_the_error_of_a_release_is_the_noise_that_is_stated():
+    """128 cells of 12 phones that all come: within 0.75 and 1.25, false alarm below 1 in 10,000."""
+    query = Histogram(axes=(axis("a", 1, 128),))
+    plan = plan_for(query, population=12, participation_probability=1.0, noise_multiplier=3.0)
+    release = Release(query, plan, [phone([(0, code)]) for code in range(12)])
+    found = query.estimates(release.run(1), plan)
+    errors = [one.value - (place < 12) for place, one in enumerate(found)]
+    assert 0.75 < np.std(errors) / found[0].noise_stddev < 1.25
