@@ -151,9 +151,15 @@ def _append_pooling(graph: OperatorGraph, trained: Trained, frames: int) -> int:
     pooling = trained.base.pooling
     if pooling is None:
         return frames
-    both = [graph.reduce(name, frames, (1,)) for name in ("MEAN", "REDUCE_MAX")]
-    options = schema.ConcatenationOptionsT(axis=2)
-    joined = graph.operator("CONCATENATION", both, (1, 1, len(pooling.mean)), options)
+    if pooling.layers:
+        _, windows, features = graph.shape(frames)
+        joined = graph.reshape(frames, (1, 1, windows * features))
+        for weight, bias in pooling.layers:
+            joined = graph.unary("RELU", graph.dense(joined, weight, bias))
+    else:
+        both = [graph.reduce(name, frames, (1,)) for name in ("MEAN", "REDUCE_MAX")]
+        options = schema.ConcatenationOptionsT(axis=2)
+        joined = graph.operator("CONCATENATION", both, (1, 1, len(pooling.mean)), options)
     # Before the product and not folded into its bias: whitening would enlarge what rounds off.
     centered = graph.binary("SUB", joined, graph.floats(pooling.mean))
     return graph.dense(centered, pooling.matrix.T, np.zeros(pooling.num_features))
