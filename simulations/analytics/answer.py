@@ -17,6 +17,7 @@ from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.queries.estimate import Estimate
 from fedspeech.queries.named_metrics import NAMED
+from fedspeech.rollout.guardrails import SegmentCounts
 from simulations.analytics.plan_file import EVALUATION, PlanFile, read_plan
 from simulations.console import Console, Printed, table
 
@@ -42,6 +43,8 @@ class Analysis(Printed):
       guarantee: both epsilons of this release alone.
       population: both epsilons of everything on the population's ledger, this release included.
       reporting: phones in the last sum.
+      segment_counts: of an evaluation by accuracy, the published counts of each segment, as
+        guardrails of a roll-out read them.
       noise_notice: that the noise can be drawn again; None: it cannot.
       truth: what the cells are without noise, in the order of `estimates`, each of the counts
         within the bound of a phone; empty where the folder holds none. Nobody outside a simulation
@@ -55,6 +58,7 @@ class Analysis(Printed):
     guarantee: Guarantee
     population: Guarantee
     reporting: int
+    segment_counts: tuple[SegmentCounts, ...] = ()
     noise_notice: str | None = None
     truth: tuple[Metric | None, ...] = ()
     untruncated: tuple[Metric | None, ...] = ()
@@ -80,6 +84,7 @@ class Analysis(Printed):
             "schema_version": SCHEMA_VERSION,
             "plan": _plain(self.plan.model_dump(mode="json", exclude_none=True)),
             "estimates": [dataclasses.asdict(one) for one in self.estimates],
+            "segment_counts": [dataclasses.asdict(one) for one in self.segment_counts],
             "reporting": self.reporting,
             "guarantee": self.guarantee.to_record(),
             "population": self.population.to_record(),
@@ -123,6 +128,7 @@ class Analysis(Printed):
                 guarantee=Guarantee.from_record(found["guarantee"]),
                 population=Guarantee.from_record(found["population"]),
                 reporting=found["reporting"],
+                segment_counts=tuple(SegmentCounts(**one) for one in found["segment_counts"]),
                 noise_notice=found["noise_notice"],
                 truth=tuple(_metric(one) for one in told.get("truth", ())),
                 untruncated=tuple(_metric(one) for one in told.get("untruncated", ())),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,7 +18,11 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import WEIGHTS_FILE, load_adapter
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.analytics import Analytics
+from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.evaluation import Evaluation, sha256_of
+from fedspeech.rollout.guardrails import SegmentCounts
 from fedspeech.vectors import FloatVector
 from simulations.analytics.asked import Asked
 from simulations.analytics.asking import require_known, segments_of
@@ -111,6 +117,32 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
         )
     except ValueError as error:
         raise ScenarioError(f"{file.name}: {error}") from error
+
+
+def segment_counts(
+    query: Analytics, plan: PrivacyPlan, estimates: Sequence[Estimate]
+) -> tuple[SegmentCounts, ...]:
+    """Right and all clips of each segment that is published, as guardrails read them.
+
+    A clip adds to "right" or to "wrong", so of the two noisy counts here the sum has the larger
+    noise, by a factor of sqrt(2): it is stated for both.
+    """
+    if not isinstance(query, Evaluation) or query.measure != "accuracy":
+        return ()
+    stddev = math.sqrt(2 * Sampling.of(plan).noise_variance)
+    names = [axis.name for axis in query.segments]
+    return tuple(
+        SegmentCounts(
+            segment=",".join(
+                f"{name}={one}" for name, one in zip(names, cell.segment, strict=True)
+            ),
+            correct=cell.value * cell.count,
+            total=cell.count,
+            noise_stddev=stddev,
+        )
+        for cell in estimates
+        if cell.value is not None and cell.count is not None
+    )
 
 
 def _parameters(file: PlanFile, built: BuiltExperiment) -> FloatVector:

@@ -22,6 +22,7 @@ from server.rounds import RoundRecord
 from server.rows import LEDGER
 from simulations.analytics.answer import PLAN, Analysis
 from simulations.analytics.asked import Asked
+from simulations.analytics.evaluating import segment_counts
 from simulations.analytics.truth import truths
 from simulations.engines.carrying import carrier
 from simulations.engines.flower import require_engine
@@ -152,6 +153,7 @@ def _answer(
         guarantee=job.plan.guarantee(job.plan.rounds),
         population=account.guarantee(),
         reporting=record.reporting or 0,
+        segment_counts=segment_counts(query, job.plan, estimates),
         noise_notice=account.noise_notice,
         truth=truth,
         untruncated=untruncated,

@@ -155,6 +155,15 @@ def test_every_way_gives_the_same_integers(phones, tmp_path):
     assert [one for one, _ in published] == [two for _, two in published]
 
 
+@pytest.mark.flower
+def test_flowers_engine_gives_the_same_cells(released, phones, tmp_path):
+    found, _ = released
+    carried = analyze(ASKED, phones, tmp_path / "flower", engine="flower")
+    assert carried.estimates == found.estimates
+    assert carried.reporting == found.reporting
+    assert not (tmp_path / "flower" / "flower").exists()
+
+
 def test_too_few_phones_give_no_answer_and_the_words_say_what_it_cost(phones, tmp_path):
     """Some of forty phones vanish, and everybody was to report."""
     whole = {"min_cohort_share": 1.0, "min_reporting_share": 1.0}
