@@ -24,6 +24,7 @@ from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.evaluation import Evaluation, sha256_of
 from fedspeech.rollout.guardrails import SegmentCounts
 from fedspeech.vectors import FloatVector
+from simulations.analytics.answer import EvaluationCounts
 from simulations.analytics.asked import Asked
 from simulations.analytics.asking import require_known, segments_of
 from simulations.analytics.plan_file import PlanFile
@@ -119,29 +120,32 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
         raise ScenarioError(f"{file.name}: {error}") from error
 
 
-def segment_counts(
+def counts_of(
     query: Analytics, plan: PrivacyPlan, estimates: Sequence[Estimate]
-) -> tuple[SegmentCounts, ...]:
-    """Right and all clips of each segment that is published, as guardrails read them.
-
-    A clip adds to "right" or to "wrong", so of the two noisy counts here the sum has the larger
-    noise, by a factor of sqrt(2): it is stated for both.
-    """
-    if not isinstance(query, Evaluation) or query.measure != "accuracy":
-        return ()
-    stddev = math.sqrt(2 * Sampling.of(plan).noise_variance)
-    names = [axis.name for axis in query.segments]
-    return tuple(
-        SegmentCounts(
-            segment=",".join(
-                f"{name}={one}" for name, one in zip(names, cell.segment, strict=True)
-            ),
-            correct=cell.value * cell.count,
-            total=cell.count,
-            noise_stddev=stddev,
-        )
-        for cell in estimates
-        if cell.value is not None and cell.count is not None
+) -> EvaluationCounts | None:
+    """The published counts of an evaluation; None: it asks something else, or counts words."""
+    if not isinstance(query, Evaluation) or query.measure == "word_errors":
+        return None
+    sampling, names = Sampling.of(plan), [axis.name for axis in query.segments]
+    # Back from totals of the population to the clips that were in the sum.
+    came = plan.expected_cohort / sampling.scale_up
+    return EvaluationCounts(
+        first_day=query.first_day,
+        last_day=query.last_day,
+        measure=query.measure,
+        adapter_sha256=query.adapter_sha256,
+        segment_counts=tuple(
+            SegmentCounts(
+                segment=",".join(
+                    f"{name}={value}" for name, value in zip(names, one.segment, strict=True)
+                ),
+                correct=one.value * one.count * came,
+                total=one.count * came,
+                noise_stddev=math.sqrt(sampling.noise_variance) * came,
+            )
+            for one in estimates
+            if one.value is not None and one.count is not None
+        ),
     )
 
 
