@@ -133,7 +133,7 @@ def budget(
       what: an experiment, a scenario, its name or file, whose plan is priced; None: the plan of
         `fields`.
       plan: a plan file, the name of a shipped one, or its keys: what one release of it costs the
-        phones of `what`, and which error to expect (docs/analytics.md); None: the training rounds
+        phones of `what`, and which error to expect (docs/plan-files.md); None: the training rounds
         of `what` are priced.
       solve: what to find for `epsilon`: "noise", "rounds", "cohort" or "bits".
       epsilon: the bound to solve for.
