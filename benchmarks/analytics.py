@@ -1,6 +1,6 @@
 """What queries of counts err and cost: beside OpenDP, for a million phones, and beside masks alone.
 
-    python -m benchmarks.analytics library [--runs 200]     (needs the package opendp)
+    python -m benchmarks.analytics library [--runs 300] [--phones 200]  (needs the package opendp)
     python -m benchmarks.analytics population [--phones 1000000] [--probability 0.05]
     python -m benchmarks.analytics masked [--phones 1000]
 
@@ -233,7 +233,7 @@ def codes_for(question: str, phones: int) -> NDArray[np.int16]:
     return np.minimum(rng.geometric(0.3, phones) - 1, size - 1).astype(np.int16)
 
 
-def library(runs: int, phones: int = 500) -> None:
+def library(runs: int, phones: int) -> None:
     """Prints errors beside OpenDP's."""
     print("| question | mechanism | error | over `central` |\n|---|---|---|---|")
     for question, query in questions().items():
@@ -344,13 +344,13 @@ def main() -> None:
     """Reads the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("library", "population", "masked"))
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--phones", type=int, default=None)
     parser.add_argument("--probability", type=float, default=0.05)
     options = parser.parse_args()
     match options.what:
         case "library":
-            library(options.runs, options.phones or 500)
+            library(options.runs, options.phones or 200)
         case "population":
             population(options.phones or 1_000_000, options.probability)
         case "masked":

@@ -197,6 +197,11 @@ class Analytics(Query):
                 f"counts, a larger one adds noise for nothing, got clip_norm={plan.clip_norm:g}"
             )
 
+    def under(self, plan: PrivacyPlan, k_min: float) -> Self:
+        """The query as phones are asked under a plan: most queries do not depend on either."""
+        del plan, k_min
+        return self
+
     def counts(
         self, dataset: LocalDataset, rng: np.random.Generator, model: FloatVector
     ) -> FloatVector:

@@ -42,7 +42,7 @@ def population(held):
 def query_for(phones, **settings):
     query = HeavyHitters(max_length=8, letters=2, beam=6, max_cells=4, **settings)
     plan = plan_for(query, population=len(phones), **CENTRAL)
-    return query.with_least(plan, K_MIN), plan
+    return query.under(plan, K_MIN), plan
 
 
 def holding(phones):
