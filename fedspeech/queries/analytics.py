@@ -271,7 +271,7 @@ class Analytics(Query):
     def release_window(self) -> ReleaseWindow:
         """Days and question; another bound of a phone asks the same question."""
         described = self.described()
-        bounds = {"first_day", "last_day", "max_cells", "max_per_cell"}
+        bounds = {"first_day", "last_day", "max_cells", "max_per_cell", "least"}
         asked = {key: described["settings"][key] for key in described["settings"].keys() - bounds}
         segments = "".join(f" by {axis.name}" for axis in self.segments)
         written = json.dumps([described["class"], asked], sort_keys=True)

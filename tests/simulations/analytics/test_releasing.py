@@ -245,3 +245,22 @@ def test_an_adapter_is_evaluated_on_the_phones_own_clips(tmp_path):
         with pytest.raises(ScenarioError, match=words):
             analyze(bad, phones, tmp_path / "bad")
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_search_for_words_is_of_phones_that_hold_sentences(tmp_path):
+    words = {
+        "name": "words", "query": "heavy_hitters", "epsilon": 1.0,
+        "window": {"first_day": 0, "days": 7}, "settings": {"max_length": 4},
+    }  # fmt: skip
+    phones = Experiment.from_scenario(tiny_scenario())
+    with pytest.raises(ScenarioError, match="looks for words of sentences, and these phones hold"):
+        analyze(words, phones, tmp_path / "words")
+    assert not list(tmp_path.iterdir())
+
+
+def test_budget_says_which_way_a_quantile_is_found(phones):
+    asked = ASKED | {"query": "score_quantiles", "where": {}, "settings": {"quantiles": [0.5]}}
+    found = fs.budget(phones, plan=asked | {"bound": {}, "segments": []})
+    assert found.record()["asked"].startswith("SearchQuantiles in 4 rounds")
+    assert found.plan.rounds == found.plan.participations == 4
+    assert found.epsilon_release <= 4.0
