@@ -139,3 +139,22 @@ def test_the_error_of_a_release_is_the_noise_that_is_stated():
     found = query.estimates(release.run(1), plan)
     errors = [one.value - (place < 12) for place, one in enumerate(found)]
     assert 0.75 < np.std(errors) / found[0].noise_stddev < 1.25
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_where_phones_add_several_events_intervals_hold_at_least_as_often(nested):
+    """Phones add up to 4 events, those of one phone alike: the largest spread that there can be."""
+    rng, said = np.random.default_rng(5), sampling(0.6, 2.0)
+    both = rng.integers(1, 5, 200)
+    above = np.where(rng.random(200) < 0.3, both, 0)  # all of a phone's events, or none
+    other = both - above if nested else both
+    came = rng.random((800, 200)) < 0.6
+    pairs = np.stack([came @ above, came @ other], axis=1) + rng.normal(0, 2, (800, 2))
+    fraction = Fraction(nested=nested, most=4)
+    found = [fraction.of(*pair).estimate(said, of="") for pair in pairs.tolist()]
+    true = above.sum() / both.sum()
+    held = sum(one.low <= true <= one.high for one in found)
+    assert binomtest(held, len(found), 0.95, alternative="less").pvalue > 2e-4, held
+    totals = [said.interval(pair[0] / 0.6, most=4.0) for pair in pairs.tolist()]
+    held = sum(low <= above.sum() <= high for low, high in totals)
+    assert binomtest(held, len(totals), 0.95, alternative="less").pvalue > 2e-4, held
