@@ -27,8 +27,6 @@ from fedspeech.training.settings import LocalTraining as LocalTraining
 from simulations.analytics.answer import Analysis as Analysis
 from simulations.api.analytics import analyze as analyze
 from simulations.api.analytics import load_analysis as load_analysis
-from simulations.api.auditing import Audit as Audit
-from simulations.api.auditing import audit as audit
 from simulations.api.budget import Budget as Budget
 from simulations.api.budget import budget as budget
 from simulations.api.corpora import check_folder as check_folder
@@ -43,6 +41,7 @@ from simulations.api.exporting import evaluate_listening as evaluate_listening
 from simulations.api.exporting import export as export
 from simulations.api.exporting import listen as listen
 from simulations.api.exporting import verify as verify
+from simulations.api.jingles import find_jingles as find_jingles
 from simulations.api.ledger import ledger as ledger
 from simulations.api.mitigating import mitigate as mitigate
 from simulations.api.over_the_air import ota_apply as ota_apply
@@ -99,7 +98,6 @@ __all__ = [
     "Analysis",
     "ArgumentRefused",
     "Asr",
-    "Audit",
     "Base",
     "Budget",
     "BudgetExhausted",
@@ -131,7 +129,6 @@ __all__ = [
     "UpdateRefused",
     "WandbLogger",
     "analyze",
-    "audit",
     "benchmark",
     "budget",
     "check_adapter",
@@ -142,6 +139,7 @@ __all__ = [
     "dry_run_round",
     "evaluate_listening",
     "export",
+    "find_jingles",
     "known_corpora",
     "ledger",
     "listen",

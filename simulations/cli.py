@@ -21,11 +21,11 @@ from fedspeech import __version__
 from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
 from simulations.commands import data, deploy, ota, registry, rollout, scenarios, secagg
 from simulations.commands.analyze import analyze
-from simulations.commands.audit import audit
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
 from simulations.commands.doctor import doctor
 from simulations.commands.export import export
+from simulations.commands.jingles import jingles
 from simulations.commands.ledger import ledger
 from simulations.commands.listen import listen
 from simulations.commands.mitigate import mitigate
@@ -58,7 +58,7 @@ app = typer.Typer(
 
 # In the order of the help.
 for command in (
-    simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, export,
+    simulate, resume, tune, prepare, pretrain, budget, analyze, ledger, mitigate, jingles, export,
     listen, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.negative_scenes import negative_scenes
-from fedspeech.evaluation.streaming import Keyword, ListeningCounts, ListeningRules
+from fedspeech.evaluation.streaming import Keyword, ListeningCounts, ListeningRules, scored
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
@@ -73,6 +73,20 @@ class HeardStreams:
             for sound, label in zip(padded, labels, strict=True)
         ]
         return cls(base, adapter, _hop_ms(base), sounds)
+
+    @classmethod
+    def of_sounds(cls, base: Base, adapter: Adapter, sounds: NDArray[np.float32]) -> HeardStreams:
+        """Sounds of one length, (n, samples), in which nothing is looked for."""
+        heard = [(adapter.encoder(base).listening(sound), None) for sound in sounds]
+        return cls(base, adapter, _hop_ms(base), heard)
+
+    def peaks(self, vector: FloatVector) -> NDArray[np.float64]:
+        """Highest score of any target word in each sound, shape (n,).
+
+        At this threshold and below, the detector wakes.
+        """
+        rules = ListeningRules.every(self.hop_ms)
+        return np.array([scored(logits, rules)[1].max() for logits, _ in self._scored(vector)])
 
     def counts(self, vector: FloatVector) -> ListeningCounts:
         """Counts what one adapter finds, and what it finds falsely where nothing is said."""

@@ -1,1 +1,0 @@
-"""Attacks on runs, from what one observer saw, and what they prove of what was promised."""
