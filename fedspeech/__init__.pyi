@@ -27,6 +27,8 @@ from fedspeech.training.settings import LocalTraining as LocalTraining
 from simulations.analytics.answer import Analysis as Analysis
 from simulations.api.analytics import analyze as analyze
 from simulations.api.analytics import load_analysis as load_analysis
+from simulations.api.auditing import Audit as Audit
+from simulations.api.auditing import audit as audit
 from simulations.api.budget import Budget as Budget
 from simulations.api.budget import budget as budget
 from simulations.api.corpora import check_folder as check_folder
@@ -98,6 +100,7 @@ __all__ = [
     "Analysis",
     "ArgumentRefused",
     "Asr",
+    "Audit",
     "Base",
     "Budget",
     "BudgetExhausted",
@@ -129,6 +132,7 @@ __all__ = [
     "UpdateRefused",
     "WandbLogger",
     "analyze",
+    "audit",
     "benchmark",
     "budget",
     "check_adapter",

@@ -207,15 +207,25 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
     Coins are the phones' own. Where the server draws, the draw follows from the round's id, which
     it chose and no reader of the models sees.
     """
-    plan = job.plan
-    size = round(plan.expected_cohort)
-    if plan.participation == "round_robin":
-        return turns(key.round, population=plan.population, size=size)
-    if plan.drawn_by_server:
+    if job.plan.drawn_by_server:
         secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
     else:
         # Named by neither attempt nor id, so that under seeded noise a round has one toss.
         secret = job.entropy().keystream("cohort", key.round)
+    return called(job.plan, key.round, secret)
+
+
+def called(plan: PrivacyPlan, round_number: int, secret: Keystream) -> NDArray[np.int64]:
+    """The phones that a plan calls for a round, sorted, shape (cohort,).
+
+    Args:
+      plan: says how they are drawn.
+      round_number: from 0.
+      secret: of this round, used for nothing else; turns are public and read nothing of it.
+    """
+    size = round(plan.expected_cohort)
+    if plan.participation == "round_robin":
+        return turns(round_number, population=plan.population, size=size)
     if plan.participation == "fixed_size":
         return fixed_size_cohort(secret, population=plan.population, size=size)
     return PoissonParticipation(

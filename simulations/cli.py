@@ -21,6 +21,7 @@ from fedspeech import __version__
 from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
 from simulations.commands import data, deploy, ota, registry, rollout, scenarios, secagg
 from simulations.commands.analyze import analyze
+from simulations.commands.audit import audit
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
 from simulations.commands.doctor import doctor
@@ -58,8 +59,8 @@ app = typer.Typer(
 
 # In the order of the help.
 for command in (
-    simulate, resume, tune, prepare, pretrain, budget, analyze, ledger, mitigate, jingles, export,
-    listen, report, compare, doctor,
+    simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, jingles,
+    export, listen, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

@@ -16,8 +16,8 @@ ORDER = (
     "errors", "extras", "files", "limits", "faults", "hash_chain", "seeds", "own_code", "vectors",
     "audio",
     "synthesis", "corpora", "evaluation", "models", "anonymization", "device", "secagg",
-    "privacy", "training", "tasks", "aggregation", "analytics", "attacks", "rollout",
-    "messages", "source", "population", "queries", "job", "round",
+    "privacy", "training", "tasks", "aggregation", "analytics", "rollout",
+    "messages", "source", "population", "queries", "job", "round", "audits",
 )  # fmt: skip
 
 # Order inside `fedspeech/privacy`; a module imports only from entries above its own.
@@ -69,7 +69,7 @@ FENCES = {
     "cryptography": ("fedspeech/secagg/", "fedspeech/seeds.py", "fedspeech/device/store.py",
                      "fedspeech/rollout/", "simulations/engines/certificates.py"),
     "torch": ("fedspeech/audio/", "fedspeech/models/", "fedspeech/training/",
-              "fedspeech/tasks/", "fedspeech/anonymization/", "fedspeech/attacks/",
+              "fedspeech/tasks/", "fedspeech/anonymization/", "fedspeech/audits/",
               "simulations/", "tflite_export/", "clients/"),
 }  # fmt: skip
 

@@ -3,10 +3,14 @@
 Half of the probes are speech, the other half noise, tones, clicks, overload and digital silence,
 because a phone's microphone hears those most of the day. Held-out clips are of people on whom
 nothing was trained or calibrated; their predictions are compared user by user.
+
+Thousands of held-out clips are some gigabytes of sound and a hundred megabytes of features. So
+sound is made a block at a time, and kept of a part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,15 +20,39 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.seeds import stream
 from tflite_export.arrays import FloatArray
 from tflite_export.weights import Trained
 
 MINIMUM_SPEECH = 250
 LISTENING_PROBES = 20
+STREAMED_PROBES = 160
+SOUND_CLIPS = 300
 _BLOCK = 64
+
+
+class HeardClips:
+    """Waveforms (n, heard_samples) of a corpus's clips, made each time they are asked for."""
+
+    def __init__(self, base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> None:
+        self._base, self._corpus, self._clips = base, corpus, clips
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self._clips)
+
+    def __getitem__(self, places: slice | NDArray[np.int64]) -> FloatArray:
+        """The clips at these places."""
+        return self._base.heard(self._corpus, self.rows(places)._clips)
+
+    def rows(self, places: slice | NDArray[np.int64]) -> HeardClips:
+        """These clips alone, not made yet."""
+        chosen = [self._clips[place] for place in np.arange(len(self))[places]]
+        return HeardClips(self._base, self._corpus, chosen)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +61,8 @@ class HeldOut:
 
     Attributes:
       source: what they are, in words, such as a corpus's name.
-      waveforms: shape (n, heard_samples), float32, full scale 1, as `Base.heard` gives them.
+      waveforms: shape (n, heard_samples), float32, full scale 1, as `Base.heard` gives them; an
+        array, or what makes the clips that it is asked for.
       labels: shape (n,), int64.
       users: whose clip each is, shape (n,), pseudonyms.
 
@@ -42,7 +71,7 @@ class HeldOut:
     """
 
     source: str
-    waveforms: FloatArray = field(repr=False)
+    waveforms: FloatArray | HeardClips = field(repr=False)
     labels: NDArray[np.int64] = field(repr=False)
     users: NDArray[np.str_] = field(repr=False)
 
@@ -54,14 +83,24 @@ class HeldOut:
                 f"held-out clips need one label and one user each, got {sorted(lengths)}"
             )
 
+    def evenly(self, most: int) -> NDArray[np.int64]:
+        """Places of at most so many clips: clips lie user by user, so every user has some."""
+        return evenly(len(self.labels), most)
+
     def rows(self, places: NDArray[np.int64]) -> HeldOut:
-        """The clips at these places."""
+        """The clips at these places; no sound is made for it."""
+        clips = self.waveforms
         return replace(
             self,
-            waveforms=self.waveforms[places],
+            waveforms=clips.rows(places) if isinstance(clips, HeardClips) else clips[places],
             labels=self.labels[places],
             users=self.users[places],
         )
+
+    def sounding(self, most: int) -> HeldOut:
+        """At most so many clips, evenly spread, their sound in memory."""
+        few = self.rows(self.evenly(most))
+        return replace(few, waveforms=few.waveforms[:])
 
 
 class Evidence:
@@ -110,14 +149,68 @@ class Evidence:
         return scored(self.trained, self.listening_embeddings)
 
     @cached_property
-    def held_out_log_mel(self) -> FloatArray:
-        """Log-mel of the held-out clips by torch, shape (n, frames, mels)."""
-        return log_mel(self.trained.base.built_in.frontend, self.held_out.waveforms)
+    def streamed(self) -> NDArray[np.int64]:
+        """Places of the probes that go through a file hop by hop, speech and what is none.
+
+        Evenly spread, and the loudest and the quietest of both: a hop costs as much as a clip.
+        """
+        half = len(self.speech)
+        spread = np.linspace(0, half - 1, STREAMED_PROBES // 2).astype(np.int64)
+        level = np.abs(self.probes).max(axis=1)
+        ends = [
+            half * part + place
+            for part in (0, 1)
+            for place in np.argsort(level[half * part : half * (part + 1)])[[0, 1, -2, -1]]
+        ]
+        return np.unique(np.concatenate([spread, half + spread, ends]))
 
     @cached_property
+    def _sounding(self) -> tuple[NDArray[np.int64], FloatArray]:
+        places = self.held_out.evenly(SOUND_CLIPS)
+        return places, self.held_out.waveforms[places]
+
+    def sound(self, *most: int) -> tuple[NDArray[np.int64], FloatArray]:
+        """Places and waveforms of some of the `SOUND_CLIPS` held-out clips that are kept.
+
+        Evenly spread: so many of them at most, so many at most of those, and so on. So fewer are
+        among more.
+        """
+        places, waveforms = self._sounding
+        kept = np.arange(len(places))
+        for count in most:
+            kept = kept[evenly(len(kept), count)]
+        return places[kept], waveforms[kept]
+
+    @property
+    def held_out_log_mel(self) -> FloatArray:
+        """Log-mel of the held-out clips by torch, shape (n, frames, mels)."""
+        features, _ = self._held_out
+        assert features is not None, "only the built-in encoder has a front end"
+        return features
+
+    @property
     def held_out_logits(self) -> FloatArray:
         """Torch's logits of the held-out clips, shape (n, c)."""
-        return reference_logits(self.trained, self.held_out.waveforms)
+        return self._held_out[1]
+
+    @cached_property
+    def _held_out(self) -> tuple[FloatArray | None, FloatArray]:
+        """Features, where the encoder has some, and logits; the sound of a block at a time."""
+        encoder = self.trained.adapter.encoder(self.trained.base)
+        features: list[FloatArray] = []
+        logits = []
+        for start in range(0, len(self.held_out.labels), _BLOCK):
+            given = self.held_out.waveforms[start : start + _BLOCK]
+            if isinstance(encoder, BuiltInEncoder):
+                given = log_mel(encoder.frontend, given)
+                features.append(given)
+            logits.append(scored(self.trained, embedded(self.trained, encoder(given))))
+        return np.concatenate(features) if features else None, np.concatenate(logits)
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many places of a list of so many, evenly spread, the first and the last too."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
 def log_mel(spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:

@@ -35,9 +35,19 @@ LEAST_LISTENING_AGREEMENT = {"streaming": 0.999, "streaming-int8": 0.95}
 INTEGER_LOGIT_LIMIT = 3.0
 """Of files with fewer bits: a logit that is further off than this is a fault, not rounding."""
 
-REFERENCE_CLIPS = 300
+# One clip costs a third of a millisecond as features, two as a waveform, whose Fourier transform
+# LiteRT computes frame by frame, and ten hop by hop. So every held-out clip is heard as features,
+# and evenly spread ones in the other ways, which must find the same.
+Counts = Mapping[str, tuple[int, ...]]
+CLIPS: Counts = {"log_mel": (), "waveform": (), "hop": (150,)}
+"""By signature: every held-out clip, or every one whose sound is kept, or so many of those."""
+
+REFERENCE_CLIPS: Counts = {"log_mel": (300,), "waveform": (60,), "hop": (150, 30)}
+"""With kernels that are slower still."""
+
 STREAM_LIMIT = 1e-5
 _CLIPS_EACH = 32
+_EVERY = slice(None)
 
 
 def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check | AtWork]:
@@ -66,17 +76,17 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
             labels = evidence.trained.base.vocabulary.labels
             yield from keyword_files.metadata_checks(model, labels)
         case "fp16" | "dynamic":
-            yield from _predictions(kind, model, evidence)
+            yield from _predictions(kind, model, evidence, CLIPS)
         case "int8" | "cc":
-            own = yield from _predictions(kind, model, evidence)
+            own = yield from _predictions(kind, model, evidence, CLIPS)
             yield from _reference_kernels(kind, model, evidence, own)
             yield _size(model, evidence)
         case "streaming":
-            yield AtWork("every logit of the probes, hop by hop")
-            yield from _logits(model, "hop", evidence.probes, evidence)
+            yield AtWork("logits of the probes, hop by hop")
+            yield from _logits(model, "hop", evidence.probes, evidence, evidence.streamed)
             yield from _stream_checks(kind, model, evidence)
         case "streaming-int8":
-            own = yield from _predictions(kind, model, evidence)
+            own = yield from _predictions(kind, model, evidence, CLIPS)
             yield from _stream_checks(kind, model, evidence)
             yield from _reference_kernels(kind, model, evidence, own)
         case "micro":
@@ -104,26 +114,30 @@ def _size(model: TfliteModel, evidence: Evidence) -> Check:
 
 
 def _logits(
-    model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence
+    model: TfliteModel,
+    signature: str,
+    inputs: FloatArray,
+    evidence: Evidence,
+    places: slice | NDArray[np.int64] = _EVERY,
 ) -> tuple[Check, ...]:
-    """Every logit of the probes by a signature against torch's."""
-    found = _scored(model, signature, inputs, evidence)
-    return require_logits(signature, evidence.logits, found, speech=len(evidence.speech))
+    """Logits of the probes, or of those at `places`, by a signature against torch's."""
+    found = _scored(model, signature, inputs[places], evidence)
+    speech = int((np.arange(len(inputs))[places] < len(evidence.speech)).sum())
+    return require_logits(signature, evidence.logits[places], found, speech=speech)
 
 
 def _inputs(
-    kind: str, evidence: Evidence, places: NDArray[np.int64] | None
-) -> dict[str, FloatArray]:
-    """Signature to held-out clips as it takes them: those at `places`, or every one."""
-    held_out = evidence.held_out
-    rows = np.arange(len(held_out.labels)) if places is None else places
-    waveforms = held_out.waveforms if places is None else held_out.waveforms[places]
-    if kind == "streaming-int8":
-        return {"hop": waveforms}
-    # By torch's front end, so that an error of the file's own front end shows in one signature.
-    features = {"log_mel": evidence.held_out_log_mel[rows]}
-    # Firmware brings its own front end.
-    return features if kind == "cc" else {"waveform": waveforms, **features}
+    kind: str, evidence: Evidence, most: Counts
+) -> dict[str, tuple[NDArray[np.int64], FloatArray]]:
+    """Signature to places of held-out clips, and these clips as it takes them."""
+    # By torch's front end: an error of the file's own shows in the other signature.
+    features = evidence.held_out_log_mel
+    places = evidence.held_out.evenly(*most["log_mel"] or (len(features),))
+    inputs = {"log_mel": (places, features[places])}
+    if kind == "cc":  # firmware brings its own front end
+        return inputs
+    heard = "hop" if kind == "streaming-int8" else "waveform"
+    return inputs | {heard: evidence.sound(*most[heard])}
 
 
 def _reference_kernels(
@@ -131,16 +145,17 @@ def _reference_kernels(
 ) -> Iterator[Check | AtWork]:
     """Predictions of a full-integer file by kernels that round differently, on some clips.
 
-    `own` are the logits of all held-out clips by LiteRT's own choice of kernels, by signature.
+    `own` are the logits by LiteRT's own choice of kernels, by signature, at their places.
     """
-    # The reference kernels are slow; clips evenly spread over the list keep every user in it.
-    reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
-    few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
-    found = yield from _predictions(kind, reference, evidence, few, "reference kernels, ")
+    reference = TfliteModel(model.content, "reference")
+    found = yield from _predictions(
+        kind, reference, evidence, REFERENCE_CLIPS, "reference kernels, "
+    )
     for signature, logits in found.items():
+        few = np.flatnonzero(np.isfinite(logits).all(axis=1))
         yield at_most(
             f"{signature}, largest difference of a logit between two sets of kernels",
-            np.abs(own[signature][few] - logits).max(), INTEGER_LOGIT_LIMIT,
+            np.abs(own[signature][few] - logits[few]).max(), INTEGER_LOGIT_LIMIT,
             f"{len(few)} held-out clips, LiteRT's own choice (XNNPACK) and reference kernels",
         )  # fmt: skip
 
@@ -167,23 +182,24 @@ def _predictions(
     kind: str,
     model: TfliteModel,
     evidence: Evidence,
-    places: NDArray[np.int64] | None = None,
+    most: Counts,
     which: str = "",
 ) -> Generator[Check | AtWork, None, dict[str, FloatArray]]:
     """Held-out clips in a file with fewer bits: predictions, and distance of logits from torch.
 
-    Returns the logits by signature.
+    `most` says which a signature gets. Returns the logits by signature, NaN in rows of clips that
+    it did not get.
     """
-    held_out, expected = evidence.held_out, evidence.held_out_logits
-    if places is not None:
-        held_out, expected = held_out.rows(places), expected[places]
+    every = evidence.held_out_logits
     logits = {}
-    for signature, inputs in _inputs(kind, evidence, places).items():
+    for signature, (places, inputs) in _inputs(kind, evidence, most).items():
         yield AtWork(f"{which}{signature} on {len(inputs):,} held-out clips")
-        found = logits[signature] = _scored(model, signature, inputs, evidence)
+        expected, found = every[places], _scored(model, signature, inputs, evidence)
+        logits[signature] = np.full_like(every, np.nan)
+        logits[signature][places] = found
         yield from require_answers(
-            f"{which}{signature}", expected, found, held_out,
-            least_agreement=LEAST_AGREEMENT[kind], sampled=places is not None,
+            f"{which}{signature}", expected, found, evidence.held_out.rows(places),
+            least_agreement=LEAST_AGREEMENT[kind], sampled=len(places) < len(every),
         )  # fmt: skip
         yield at_most(
             f"{which}{signature}, largest difference of a logit from torch",
@@ -205,8 +221,9 @@ def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         difference = np.abs(found.astype(np.float64) - expected).max()
         yield at_most("listening, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
     yield AtWork("frame by frame against the whole clip")
-    frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in evidence.log_mel])
-    whole = model.run_each("log_mel", evidence.log_mel)
+    clips = evidence.log_mel[evidence.streamed]
+    frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in clips])
+    whole = model.run_each("log_mel", clips)
     yield at_most(
         "frame by frame, largest difference from the whole clip in this file",
         np.abs(frames - whole).max(), STREAM_LIMIT, f"{len(frames)} inputs",

@@ -82,7 +82,7 @@ class KeywordFamily(Family):
     task = KEYWORDS
     files = FILES
     # What equals the trained model logit by logit, so that few clips show it. Files with fewer bits
-    # are judged on every held-out clip, which takes longer than a run should.
+    # are judged on thousands of held-out clips, which takes longer than a run should.
     run_kinds = ("float", "streaming", "personal", "adapter")
     beside: ClassVar = {
         GOLDEN_FILE: tuple(FILES),

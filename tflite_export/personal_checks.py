@@ -18,7 +18,7 @@ from fedspeech.training.objectives import objective_of
 from fedspeech.training.settings import LocalTraining
 from tflite_export.arrays import FloatArray
 from tflite_export.checks import AtWork, Check, at_least, at_most
-from tflite_export.evidence import Evidence, HeldOut, reference_logits, scored
+from tflite_export.evidence import Evidence, reference_logits, scored
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_logits
@@ -54,19 +54,18 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check | 
     trained, personal, speech = evidence.trained, PersonalModel(model), len(evidence.speech)
     start = trained.adapter.spec.flatten(trained.parameters)
     yield AtWork("every logit of the probes, by the file's adapter and by one handed in")
-    own, handed_in = personal.infer(evidence.probes), personal.infer_with(evidence.probes, start)
+    own, part = personal.infer(evidence.probes), evidence.streamed
     yield from require_logits("infer", evidence.logits, own, speech=speech)
-    yield from require_logits("infer_with", evidence.logits, handed_in, speech=speech)
-    every = len(evidence.held_out.labels)
-    # Evenly over the list: clips lie there user by user.
-    few = evidence.held_out.rows(
-        np.arange(0, every, max(1, every // _TRAINING_CLIPS))[:_TRAINING_CLIPS]
-    )
+    # The same graph but for where the adapter comes from.
+    handed_in, spoken = personal.infer_with(evidence.probes[part], start), (part < speech).sum()
+    yield from require_logits("infer_with", evidence.logits[part], handed_in, speech=int(spoken))
+    few = evidence.held_out.sounding(_TRAINING_CLIPS)
+    waveforms = few.waveforms[:]
     clips, over = (
-        LocalDataset(personal.embed(few.waveforms), few.labels),
+        LocalDataset(personal.embed(waveforms), few.labels),
         f"{len(few.labels)} clips",
     )
-    expected = trained.adapter.embed(trained.base.encoder_output(few.waveforms)).numpy()
+    expected = trained.adapter.embed(trained.base.encoder_output(waveforms)).numpy()
     difference = np.abs(clips.embeddings - expected).max()
     yield at_most("embeddings, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
     yield AtWork("training steps beside torch's")
@@ -85,8 +84,8 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check | 
     yield personal_run(fresh, twin, trained, clips.embeddings, sound, personal.batch_clips)
     yield AtWork("minutes of hops by adapters that change")
     yield from _listens(model.content, evidence, training)
-    yield from _swapped_adapters(personal, trained, few)
-    changed = float((personal.embed(few.waveforms) != clips.embeddings).sum())
+    yield from _swapped_adapters(personal, trained, waveforms)
+    changed = float((personal.embed(waveforms) != clips.embeddings).sum())
     yield at_most("embed after training, values changed", changed, 0, over)
     yield _foreign(personal, personal.save(), hash_words(trained.base.sha256))
 
@@ -146,10 +145,11 @@ class _FollowingSgd:
                 self._local[name][0].copy_(torch.from_numpy(value))
 
 
-def _swapped_adapters(personal: PersonalModel, trained: Trained, few: HeldOut) -> Iterator[Check]:
+def _swapped_adapters(
+    personal: PersonalModel, trained: Trained, waveforms: FloatArray
+) -> Iterator[Check]:
     """Logits by another adapter than the file began with: saved, restored, and handed in."""
-    waveforms, moved = few.waveforms, personal.save()
-    spec, over = trained.adapter.spec, f"{len(few.waveforms)} clips"
+    moved, spec, over = personal.save(), trained.adapter.spec, f"{len(waveforms)} clips"
     other = PersonalModel(TfliteModel(personal.content))
     other.restore(moved, hash_words(trained.base.sha256))
     by_moved = personal.infer(waveforms)

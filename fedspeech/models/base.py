@@ -77,6 +77,8 @@ class Base:
       speakers: ids of the speakers it was trained on; none of them may be a phone.
       pooling: what makes one vector of the frames of an encoder from elsewhere; None: adapters
         pool by themselves.
+      hard_negatives: frames of public sound that the head takes most for a target word and that is
+        none, (n, w, f); they ship to phones. None: none were mined.
 
     Raises:
       ValueError: if shapes do not fit together or a value is not finite.
@@ -89,6 +91,7 @@ class Base:
     provenance: Provenance
     speakers: tuple[str, ...] = ()
     pooling: Pooling | None = None
+    hard_negatives: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Checks the parts against each other."""
@@ -98,7 +101,11 @@ class Base:
         for name in ("head_weight", "head_bias"):
             check_finite(name, getattr(self, name))
         if self.pooling is not None:
-            self.pooling.check(self.encoder.num_features)
+            self.pooling.check(self.encoder.num_windows, self.encoder.num_features)
+        if self.hard_negatives is not None:
+            sizes = self.encoder.num_windows, self.encoder.num_features
+            check_array("hard_negatives", self.hard_negatives, (len(self.hard_negatives), *sizes))
+            check_finite("hard_negatives", self.hard_negatives)
 
     def __repr__(self) -> str:
         """Shows the name and the labels."""
@@ -206,7 +213,9 @@ class Base:
         encoded = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
         arrays |= {"head_weight": self.head_weight, "head_bias": self.head_bias}
         if self.pooling is not None:
-            arrays |= {"pooling_mean": self.pooling.mean, "pooling_matrix": self.pooling.matrix}
+            arrays |= self.pooling.to_arrays()
+        if self.hard_negatives is not None:
+            arrays["hard_negatives"] = self.hard_negatives
         return bytes(safetensors_numpy.save(arrays, metadata=encoded))
 
     @classmethod
@@ -224,11 +233,7 @@ class Base:
                 raise ValueError(f"expected format {FORMAT}, got {metadata['format']}")
             labels = labels_from(metadata)
             weight, bias = tensors.pop("head_weight"), tensors.pop("head_bias")
-            pooling = None
-            if "pooling_mean" in tensors:
-                pooling = Pooling(
-                    mean=tensors.pop("pooling_mean"), matrix=tensors.pop("pooling_matrix")
-                )
+            pooling = Pooling.of_arrays(tensors) if "pooling_mean" in tensors else None
             return cls(
                 encoder=_encoder_of(metadata, tensors, labels),
                 vocabulary=labels,
@@ -237,6 +242,7 @@ class Base:
                 provenance=metadata["provenance"],
                 speakers=tuple(metadata["speakers"]),
                 pooling=pooling,
+                hard_negatives=tensors.get("hard_negatives"),
             )
         except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"not a fedspeech base: {error}") from error

@@ -126,8 +126,8 @@ class BuiltInEncoder:
     def features(self, clips: NDArray[np.float32]) -> Tensor:
         """Returns standardized features, shape (n, frames, m), of waveforms (n, samples).
 
-        An encoder for sentences also takes features that are not standardized yet, shape
-        (n, frames, m), and gives zeros for what was never recorded and for the flush behind it.
+        Features that are not standardized yet, shape (n, frames, m), are taken too. An encoder for
+        sentences gives zeros for what was never recorded and for the flush behind it.
         """
         return self._features(clips, self._parts(torch.device("cpu")))
 
@@ -149,15 +149,18 @@ class BuiltInEncoder:
     def __call__(self, heard: NDArray[np.float32]) -> Tensor:
         """Returns the network's last layer before its activation; see `Encoder.__call__`.
 
-        Sentences may be features (see `features`); frames that were never recorded are zeros.
+        Both words and sentences may be features (n, frames, m) that are not standardized yet; of
+        sentences, frames that were never recorded are zeros.
 
         Raises:
           ValueError: if words come without their left context.
         """
-        samples = self.context_samples + self.clip_samples
-        if self.answers_clips and heard.shape[1] != samples:
+        length, unit = self.context_samples + self.clip_samples, "samples"
+        if heard.ndim == 3:
+            length, unit = self.context_frames + self.frontend.frames_per_clip, "frames"
+        if self.answers_clips and heard.shape[1] != length:
             raise ValueError(
-                f"a clip is heard after its left context, {samples} samples together "
+                f"a clip is heard after its left context, {length} {unit} together "
                 f"(`Base.heard`), got {heard.shape[1]}"
             )
         with torch.inference_mode():

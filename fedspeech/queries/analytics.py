@@ -197,6 +197,11 @@ class Analytics(Query):
                 f"counts, a larger one adds noise for nothing, got clip_norm={plan.clip_norm:g}"
             )
 
+    def under(self, plan: PrivacyPlan, k_min: float) -> Self:
+        """The query as phones are asked under a plan: most queries do not depend on either."""
+        del plan, k_min
+        return self
+
     def counts(
         self, dataset: LocalDataset, rng: np.random.Generator, model: FloatVector
     ) -> FloatVector:
@@ -266,7 +271,7 @@ class Analytics(Query):
     def release_window(self) -> ReleaseWindow:
         """Days and question; another bound of a phone asks the same question."""
         described = self.described()
-        bounds = {"first_day", "last_day", "max_cells", "max_per_cell"}
+        bounds = {"first_day", "last_day", "max_cells", "max_per_cell", "least"}
         asked = {key: described["settings"][key] for key in described["settings"].keys() - bounds}
         segments = "".join(f" by {axis.name}" for axis in self.segments)
         written = json.dumps([described["class"], asked], sort_keys=True)

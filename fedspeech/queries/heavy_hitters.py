@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class HeavyHitters(Analytics):
       max_length: letters of a word; longer words are not counted.
       letters: that a round finds.
       beam: prefixes that go on in a segment.
-      least: decoded mean below which nothing goes on; see `with_least`. 0: not set yet.
+      least: decoded mean below which nothing goes on; see `under`. 0: not set yet.
 
     Raises:
       ValueError: if columns of events are given, which sentences do not have.
@@ -95,7 +96,7 @@ class HeavyHitters(Analytics):
         """A phone may hold several of the words."""
         return False
 
-    def with_least(self, plan: PrivacyPlan, k_min: float) -> HeavyHitters:
+    def under(self, plan: PrivacyPlan, k_min: float) -> Self:
         """The query that names no string which fewer than `k_min` phones hold, under a plan."""
         sampling = Sampling.of(plan)
         looks = self.rounds * self.dimension
@@ -118,9 +119,7 @@ class HeavyHitters(Analytics):
           ValueError: if `least` is not set.
         """
         del arrays
-        require(
-            self.least > 0, "least must be set before anybody is asked: with_least(plan, k_min)"
-        )
+        require(self.least > 0, "least must be set before anybody is asked: under(plan, k_min)")
         prefixes = np.full((size(self.segments), self.beam, self.spelling.digits), float(FREE))
         prefixes[:, 0] = UNKNOWN
         return GlobalState(prefixes.reshape(-1))

@@ -103,14 +103,13 @@ def _betrayed(
 ) -> int | None:
     """A known margin that helps to tell a small hidden figure; None: there is none."""
     inside = margins & hidden
-    rest = inside @ counts
-    for margin in np.flatnonzero(known & inside.any(axis=1)).tolist():
-        # What the shown cells leave of the margin is one figure, of one cell or of several.
-        if inside[margin].sum() == 1 or (
-            rest[margin] < k_min and (margins & ~hidden)[margin].any()
-        ):
-            return margin
-    rows = np.flatnonzero(known & inside.any(axis=1))
+    number, rest = inside.sum(axis=1), np.where(inside, counts, 0).sum(axis=1)
+    # What the shown cells leave of a margin is one figure, of one cell or of several.
+    few = (number < margins.sum(axis=1)) & (rest < k_min)
+    told = known & (number > 0) & ((number == 1) | few)
+    if told.any():
+        return int(np.argmax(told))
+    rows = np.flatnonzero(known & (number > 0))
     if not len(rows):
         return None
     columns = np.flatnonzero(hidden)

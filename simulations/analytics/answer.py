@@ -17,12 +17,33 @@ from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.queries.estimate import Estimate
 from fedspeech.queries.named_metrics import NAMED
+from fedspeech.rollout.guardrails import SegmentCounts
 from simulations.analytics.plan_file import EVALUATION, PlanFile, read_plan
 from simulations.console import Console, Printed, table
 
 ANSWER, PLAN, TRUTH = "analysis.json", "plan.toml", "simulation_only/truth.json"
 SCHEMA_VERSION = 1
 HELD_OUT = "The phones that were asked are those that federate; held-out phones join no round."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationCounts:
+    """Published counts of an evaluation, as guardrails of a roll-out read them.
+
+    Attributes:
+      first_day: of the window.
+      last_day: of the window, included.
+      measure: "accuracy" and the like; of the others `correct` are the clips of the numerator.
+      adapter_sha256: of the parameters that phones were sent, hex.
+      segment_counts: clips of the phones that came, in each segment that is not withheld. A clip
+        adds to "correct" or to "wrong"; the noise that is stated is of each of these.
+    """
+
+    first_day: int
+    last_day: int
+    measure: str
+    adapter_sha256: str
+    segment_counts: tuple[SegmentCounts, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +63,7 @@ class Analysis(Printed):
       guarantee: both epsilons of this release alone.
       population: both epsilons of everything on the population's ledger, this release included.
       reporting: phones in the last sum.
+      evaluation: of an evaluation, the published counts; None: it counts something else.
       noise_notice: that the noise can be drawn again; None: it cannot.
       truth: what the cells are without noise, in the order of `estimates`, each of the counts
         within the bound of a phone; empty where the folder holds none. Nobody outside a simulation
@@ -55,6 +77,7 @@ class Analysis(Printed):
     guarantee: Guarantee
     population: Guarantee
     reporting: int
+    evaluation: EvaluationCounts | None = None
     noise_notice: str | None = None
     truth: tuple[Metric | None, ...] = ()
     untruncated: tuple[Metric | None, ...] = ()
@@ -80,6 +103,7 @@ class Analysis(Printed):
             "schema_version": SCHEMA_VERSION,
             "plan": _plain(self.plan.model_dump(mode="json", exclude_none=True)),
             "estimates": [dataclasses.asdict(one) for one in self.estimates],
+            "evaluation": self.evaluation and dataclasses.asdict(self.evaluation),
             "reporting": self.reporting,
             "guarantee": self.guarantee.to_record(),
             "population": self.population.to_record(),
@@ -123,6 +147,7 @@ class Analysis(Printed):
                 guarantee=Guarantee.from_record(found["guarantee"]),
                 population=Guarantee.from_record(found["population"]),
                 reporting=found["reporting"],
+                evaluation=_counts(found["evaluation"]),
                 noise_notice=found["noise_notice"],
                 truth=tuple(_metric(one) for one in told.get("truth", ())),
                 untruncated=tuple(_metric(one) for one in told.get("untruncated", ())),
@@ -208,6 +233,13 @@ def _number(value: float) -> str:
 def _estimate(found: dict[str, Any]) -> Estimate:
     named = {name: tuple(found[name]) for name in ("segment", "cell")}
     return Estimate(**{**found, **named})
+
+
+def _counts(found: dict[str, Any] | None) -> EvaluationCounts | None:
+    if found is None:
+        return None
+    counts = tuple(SegmentCounts(**one) for one in found["segment_counts"])
+    return EvaluationCounts(**{**found, "segment_counts": counts})
 
 
 def _metric(found: dict[str, Any] | None) -> Metric | None:

@@ -15,6 +15,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.queries.analytics import Analytics
 from fedspeech.queries.axes import Axis, Condition
 from fedspeech.queries.confusion import Confusion
+from fedspeech.queries.heavy_hitters import HeavyHitters
 from fedspeech.queries.histogram import Histogram
 from fedspeech.queries.named_metrics import NAMED
 from fedspeech.queries.quantile import Quantiles
@@ -32,6 +33,7 @@ QUERIES: Mapping[str, Any] = {
     "histogram": Histogram,
     "confusion": Confusion,
     "quantile": Quantiles,
+    "heavy_hitters": HeavyHitters,
 }
 """What a plan file calls the queries of this library."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,64 +15,38 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedspeech.device.telemetry import telemetry_schema
 from fedspeech.errors import ScenarioError
-from fedspeech.job import Job
 from fedspeech.models.adapters.files import WEIGHTS_FILE, load_adapter
-from fedspeech.population import PopulationArrays
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.analytics import Analytics
+from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.evaluation import Evaluation, sha256_of
+from fedspeech.rollout.guardrails import SegmentCounts
 from fedspeech.vectors import FloatVector
-from simulations.analytics.asked import Asked
+from simulations.analytics.answer import EvaluationCounts
 from simulations.analytics.asking import require_known, segments_of
+from simulations.analytics.clips import AskedOfClips
 from simulations.analytics.plan_file import PlanFile
 from simulations.results.run_folder import RunFolder
 from simulations.setup.definition import Experiment
-from simulations.setup.experiment import BuiltExperiment, build_experiment, kept
-from simulations.setup.telemetry import phone_attributes
+from simulations.setup.experiment import BuiltExperiment
 
 BASE = "base"
 _SETTINGS = ("adapter", "sha256", "measure", "threshold")
 
 
 @dataclass(frozen=True, eq=False)
-class AskedToEvaluate(Asked):
+class AskedToEvaluate(AskedOfClips):
     """A plan file that asks how well an adapter does on the clips of an experiment's phones."""
 
-    def job(self, cache: Path, simulation_only: Path) -> Job:
-        """Makes the job: the phones' own clips, and the adapter as what they are sent.
+    def asks(self, built: BuiltExperiment) -> tuple[Analytics, FloatVector]:
+        """The query, and the adapter that it names.
 
         Raises:
           ScenarioError: if the adapter is not there, is another, or is of another kind or base.
         """
-        file, query = self.release.file, self.release.query
+        query, vector = self.release.query, _parameters(self.release.file, built)
         assert isinstance(query, Evaluation)
-        built = build_experiment(
-            self.experiment,
-            cache=cache,
-            simulation_only=None,
-            workers=1,
-            progress=lambda done, total: None,
-        )
-        vector = _parameters(file, built)
-        arrays = built.job.load_arrays()
-        if query.segments and not arrays.attributes.size:
-            arrays = self._with_attributes(arrays, built)
-        # The clips that a phone scores are its own: public ones say nothing of it.
-        nothing = arrays.background.first(0)
-        arrays = dataclasses.replace(arrays, initial=vector, background=nothing, validation=nothing)
-        return dataclasses.replace(
-            built.job,
-            plan=self.release.plan,
-            query=dataclasses.replace(query, adapter_sha256=sha256_of(vector)),
-            early_stopping=None,
-            time=self.time,
-            **kept(arrays, cache),
-        )
-
-    def _with_attributes(
-        self, arrays: PopulationArrays, built: BuiltExperiment
-    ) -> PopulationArrays:
-        schema, drawn = telemetry_schema(), built.job.virtual_phones
-        attributes = phone_attributes(self.experiment, schema, drawn)
-        return dataclasses.replace(arrays, attributes=attributes)
+        return dataclasses.replace(query, adapter_sha256=sha256_of(vector)), vector
 
 
 def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
@@ -111,6 +87,35 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
         )
     except ValueError as error:
         raise ScenarioError(f"{file.name}: {error}") from error
+
+
+def counts_of(
+    query: Analytics, plan: PrivacyPlan, estimates: Sequence[Estimate]
+) -> EvaluationCounts | None:
+    """The published counts of an evaluation; None: it asks something else, or counts words."""
+    if not isinstance(query, Evaluation) or query.measure == "word_errors":
+        return None
+    sampling, names = Sampling.of(plan), [axis.name for axis in query.segments]
+    # Back from totals of the population to the clips that were in the sum.
+    came = plan.expected_cohort / sampling.scale_up
+    return EvaluationCounts(
+        first_day=query.first_day,
+        last_day=query.last_day,
+        measure=query.measure,
+        adapter_sha256=query.adapter_sha256,
+        segment_counts=tuple(
+            SegmentCounts(
+                segment=",".join(
+                    f"{name}={value}" for name, value in zip(names, one.segment, strict=True)
+                ),
+                correct=one.value * one.count * came,
+                total=one.count * came,
+                noise_stddev=math.sqrt(sampling.noise_variance) * came,
+            )
+            for one in estimates
+            if one.value is not None and one.count is not None
+        ),
+    )
 
 
 def _parameters(file: PlanFile, built: BuiltExperiment) -> FloatVector:

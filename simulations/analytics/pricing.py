@@ -39,6 +39,16 @@ class PricedRelease:
         return self.price.plan
 
     @property
+    def asked(self) -> str:
+        """What phones are asked, in words: a quantile, for instance, by a tree or a search."""
+        query = self.query
+        took = "1 round" if query.rounds == 1 else f"{query.rounds} rounds"
+        return (
+            f"{type(query).__name__} in {took}, {query.dimension:,} coordinates, of a phone at "
+            f"most {query.l2_bound:.4g} (L2)"
+        )
+
+    @property
     def expected(self) -> ExpectedError:
         """The error of one estimate, before anybody is asked."""
         return self.query.expected_error(self.plan)
@@ -68,10 +78,12 @@ def priced_release(
         )
     try:
         if settings.mechanism == "none":
-            found = PricedRelease(file=file, query=query, price=price(make()))
+            cost, limit = price(make()), ""
         else:
             solved = solve(make, "noise", file.epsilon)
-            found = PricedRelease(file=file, query=query, price=solved.price, limit=solved.limit)
+            cost, limit = solved.price, solved.limit
+        query = query.under(cost.plan, file.k_min)
+        found = PricedRelease(file=file, query=query, price=cost, limit=limit)
         query.check_plan(found.plan)
         _ = found.expected  # a plan whose error nobody can state is refused
     except ScenarioError:

@@ -16,12 +16,14 @@ from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.files import remove_made, write_text
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.queries.analytics import Analytics
 from fedspeech.queries.withholding import withhold
 from fedspeech.round import ServerState
 from server.rounds import RoundRecord
 from server.rows import LEDGER
 from simulations.analytics.answer import PLAN, Analysis
 from simulations.analytics.asked import Asked
+from simulations.analytics.evaluating import counts_of
 from simulations.analytics.truth import truths
 from simulations.engines.carrying import carrier
 from simulations.engines.flower import require_engine
@@ -135,7 +137,9 @@ def _answer(
     asked: Asked, job: Job, folder: Path, found: list[tuple[RoundRecord, ServerState]]
 ) -> Analysis:
     """What the sums say, with what a simulation knows beside it."""
-    release, query = asked.release, asked.release.query
+    release = asked.release
+    query = job.query  # of an evaluation, the one that names the adapter
+    assert isinstance(query, Analytics)
     account = Ledger.inspect(folder / LEDGER, job.run_id)
     record, state = found[-1]
     if state.completed < query.rounds:
@@ -152,6 +156,7 @@ def _answer(
         guarantee=job.plan.guarantee(job.plan.rounds),
         population=account.guarantee(),
         reporting=record.reporting or 0,
+        evaluation=counts_of(query, job.plan, estimates),
         noise_notice=account.noise_notice,
         truth=truth,
         untruncated=untruncated,

@@ -91,6 +91,7 @@ def asked_of(
 ) -> Asked:
     """Reads a plan file and prices it for the phones of a scenario."""
     from simulations.analytics.asked import asked, priced
+    from simulations.analytics.clips import WORDS, asked_for_words
     from simulations.analytics.evaluating import AskedToEvaluate, evaluation_of
     from simulations.analytics.plan_file import EVALUATION, plan_from, read_plan
 
@@ -100,4 +101,6 @@ def asked_of(
     if file.query == EVALUATION:
         query = evaluation_of(file, experiment)
         return AskedToEvaluate(experiment, priced(file, query, experiment))
+    if file.query == WORDS:
+        return asked_for_words(file, experiment)
     return asked(file, experiment)

@@ -46,12 +46,14 @@ class Budget(Printed):
       price: the plan, what was assumed, and the views of both adversaries.
       solved: what was searched for; None: nothing.
       limit: what ended the search, if not epsilon.
-      expected: of a plan file, the error of one estimate; None: no plan file was priced.
+      asked: of a plan file, what phones are asked, in words; "": no plan file was priced.
+      expected: of a plan file, the error of one estimate.
     """
 
     price: Price
     solved: Unknown | None = None
     limit: str = ""
+    asked: str = ""
     expected: ExpectedError | None = None
 
     @property
@@ -87,6 +89,7 @@ class Budget(Printed):
         if self.solved is not None:
             facts["solved"] = {"for": self.solved, "limit": self.limit}
         if self.expected is not None:
+            facts["asked"] = self.asked
             facts["expected_error"] = dataclasses.asdict(self.expected)
         return facts
 
@@ -96,7 +99,7 @@ class Budget(Printed):
 
         plan_price.print_price(self.price, console, (self.solved, self.limit), explain)
         if self.expected is not None:
-            console.print(plan_price.error_to_expect(self.expected))
+            console.print(f"{self.asked}. {plan_price.error_to_expect(self.expected)}")
 
     def __repr__(self) -> str:
         """The two epsilons, whole: rounded to the nearest, half of them would be too small."""
@@ -133,7 +136,7 @@ def budget(
       what: an experiment, a scenario, its name or file, whose plan is priced; None: the plan of
         `fields`.
       plan: a plan file, the name of a shipped one, or its keys: what one release of it costs the
-        phones of `what`, and which error to expect (docs/analytics.md); None: the training rounds
+        phones of `what`, and which error to expect (docs/plan-files.md); None: the training rounds
         of `what` are priced.
       solve: what to find for `epsilon`: "noise", "rounds", "cohort" or "bits".
       epsilon: the bound to solve for.
@@ -178,7 +181,7 @@ def _of_plan_file(
     for name in (*given, *(["solve"] if solve else [])):
         raise ValueError(f"`plan` says it all: change it there, and leave `{name}` out")
     release = asked_of(plan, what).release
-    return Budget(release.price, "noise", release.limit, release.expected)
+    return Budget(release.price, "noise", release.limit, release.asked, release.expected)
 
 
 def _from_fields(

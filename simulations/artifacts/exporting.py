@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # LiteRT, which help and rounds do without
     from tflite_export.verification import Verification
     from tflite_export.weights import Trained
 
-# Enough for what equals the model logit by logit; `fedspeech export RUN` takes every clip.
+# Enough for what equals the model logit by logit; `fedspeech export RUN` takes thousands.
 RUN_HELD_OUT_CLIPS = 64
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fedspeech.audio.spec import LOG_MEL
 from fedspeech.corpora.corpus import Labels, Vocabulary
@@ -16,14 +17,24 @@ from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.encoder_spec import ENCODERS, front_end_of
+from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.models.exported.folder import assembled
-from fedspeech.models.exported.speech_embedding import LICENSE, PROVENANCE, speech_embedding
+from fedspeech.models.exported.speech_embedding import (
+    DECLARED,
+    LICENSE,
+    LISTENING,
+    PROVENANCE,
+    speech_embedding,
+)
 from fedspeech.models.kws import KwsEncoder
+from fedspeech.models.pooling import Pooling
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
+from fedspeech.training.mining import Mining
 from simulations.scenario.corpora import TranscribedCorpus
 from simulations.scenario.schema import EMBEDDING, MADE, PROVIDED, TUNED, Scenario
 from simulations.setup.heads import lesson_of, taught_head
+from simulations.setup.listeners import taught_listener
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import SpeakerSplit
 
@@ -50,7 +61,7 @@ def layout_of(scenario: Scenario) -> Base:
             '"RUN/base.safetensors"'
         )
     if source == EMBEDDING:
-        return embedding_base(Vocabulary(PLACEHOLDER))
+        return embedding_base(Vocabulary(PLACEHOLDER), listens=_listens(scenario))
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
     try:
@@ -88,28 +99,58 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
         )
     base = layout
     if scenario.base.source == EMBEDDING:
-        base = embedding_base(speakers.task.labels)
+        base = embedding_base(speakers.task.labels, listens=_listens(scenario))
     if base.pooling is not None and base.lacks_head:  # pooled frames spot words
         labels = Vocabulary(Kws.known(base))
         lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
-        return taught_head(base, lesson, cache, {"head_seed": scenario.seed})
+        given = {"head_seed": scenario.seed}
+        if _listens(scenario):
+            hours, lexicon = scenario.base.hard_negative_hours, scenario.lexicon
+            return taught_listener(base, lesson, cache, given, hours=hours, lexicon=lexicon)
+        return taught_head(base, lesson, cache, given)
     return base
 
 
-def embedding_base(vocabulary: Labels) -> Base:
+def _listens(scenario: Scenario) -> bool:
+    """Whether a head is fit for a stream, by mining hard negatives."""
+    return scenario.base.hard_negative_hours > 0
+
+
+def embedding_base(vocabulary: Labels, *, listens: bool = False) -> Base:
     """Google's speech embedding without a head.
+
+    Args:
+      vocabulary: its labels.
+      listens: whether it is for a wake word: then a network will pool, whose layers are zeros here.
 
     Raises:
       FedspeechError: if the package that holds it is not installed, naming the extra.
     """
+    encoder = speech_embedding(LISTENING if listens else DECLARED)
     return Base.of_parts(
         assembled(
-            encoder=speech_embedding(),
+            encoder=encoder,
             vocabulary=vocabulary,
             license=LICENSE,
             speakers=(),
             provenance=PROVENANCE,
+            head=_layout(encoder).to_arrays() if listens else None,
         )
+    )
+
+
+def _layout(encoder: ForeignEncoder) -> Pooling:
+    """A network of the sizes that one which is fit has; it answers zeros."""
+    first, second = Mining().widths
+    inputs = encoder.num_windows * encoder.num_features
+
+    def zeros(*shape: int) -> NDArray[np.float32]:
+        return np.zeros(shape, dtype=np.float32)
+
+    return Pooling(
+        mean=zeros(second),
+        matrix=np.eye(second, dtype=np.float32),
+        layers=((zeros(first, inputs), zeros(first)), (zeros(second, first), zeros(second))),
     )
 
 

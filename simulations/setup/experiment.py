@@ -182,6 +182,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
     # part in any epsilon. A phone's own negatives are private clips like its others.
     halves = task.public_clips(speakers.public, speakers.recorded, base.speakers, scenario.seed)
     training_negatives, guard_negatives = (embed(public_corpus, clips) for clips in halves)
+    training_negatives = _with_hard(embed, training_negatives)
     validation = embed(public_corpus, utterances_of(partition.validation))
     initial = adapter.initial(base.head_weight, base.head_bias)
     federated, sizes = _federated(embed, corpus, partition.federated, initial)
@@ -239,6 +240,21 @@ def virtual_phones_of(scenario: Scenario) -> VirtualPhones | None:
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
         return VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
     return None
+
+
+def _with_hard(embed: Embedder, negatives: LocalDataset) -> LocalDataset:
+    """Public negatives in turn with those that the head takes most for a target word, if any.
+
+    In turn, since a phone takes the first of them.
+    """
+    frames = embed.base.hard_negatives
+    if frames is None:
+        return negatives
+    hard = embed.adapter.embed_frames(embed.base, torch.from_numpy(frames)).numpy()
+    unknown = len(embed.base.vocabulary.labels) - NUM_NEGATIVE_LABELS
+    both = LocalDataset(hard, np.full(len(hard), unknown, np.int64)).joined(negatives)
+    turns = np.concatenate([2 * np.arange(len(hard)), 2 * np.arange(len(negatives)) + 1])
+    return both.take(np.argsort(turns, kind="stable"))
 
 
 def _federated(

@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from tiny_job import PHONES, make_job
+from counting import axis
+from tiny_job import PHONES, make_arrays, make_job
 from whole_runs import run_in_grid, run_reference
 
 from fedspeech.errors import CohortTooSmall
@@ -14,6 +15,7 @@ from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.factorization import Factorization
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.queries.histogram import Histogram
 from fedspeech.round import run_round
 
 
@@ -124,6 +126,44 @@ def test_the_same_job_twice_is_the_same_ledger_and_adapter(tmp_path):
     second = run_in_grid(path, job, arrays, tmp_path / "b.jsonl")
     np.testing.assert_array_equal(first[1].model, second[1].model)
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def counted(phones):
+    """Phones with 0 to 4 events each, in three cells, and one of two device classes."""
+    rng = np.random.default_rng(3)
+    sizes = rng.integers(0, 5, phones)
+    events = np.zeros((sizes.sum(), 2), np.int16)
+    events[:, 1] = rng.integers(0, 3, len(events))
+    return dataclasses.replace(
+        make_arrays(phones=phones),
+        events=events,
+        event_offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        attributes=(np.arange(phones) % 2).astype(np.int16)[:, np.newaxis],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ideal", "masked"])
+def test_a_release_of_counts_is_the_same_integers_on_every_number_of_shards(tmp_path, way):
+    """Events reach nodes with the arrays; what a phone keeps of them is drawn there alike."""
+    query = Histogram(
+        axes=(axis("cell", 1, 3),), segments=(axis("device", 0, 2),), max_cells=2, max_per_cell=2
+    )
+    plan = {
+        "query": query, "clip_norm": query.l2_bound, "rounds": 1, "max_participations": 1,
+        "secure_aggregation": way,
+    }  # fmt: skip
+    sums = []
+    for shards in (1, 3):
+        folder = tmp_path / str(shards)
+        folder.mkdir()
+        path, job, arrays = make_job(folder, num_shards=shards, arrays=counted(PHONES), **plan)
+        assert Job.load(path) == job
+        records, _ = run_in_grid(path, job, arrays, folder / "ledger.jsonl")
+        sums.append(records[0].total)
+    totals, state = run_reference(job, job.load_arrays(), tmp_path / "reference.jsonl")
+    np.testing.assert_array_equal(sums, [totals[0]] * 2)
+    assert len(query.estimates(state.query, job.plan)) == 6
 
 
 def test_os_noise_differs_every_time(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import beta
 
 from fedspeech.messages import RoundKey
+from fedspeech.privacy import encoding
 from fedspeech.seeds import NoiseEntropy, canonical
 
 ENTROPY = NoiseEntropy.seeded(11, "distinguishers")
@@ -65,3 +66,11 @@ class Silent:
 
     def draw(self, keystream, num_values):
         return np.zeros(num_values, dtype=np.int64)
+
+
+def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=None):
+    """The right pieces in the wrong order: what is clipped has its noise already."""
+    drawn = plan.noise_distribution.of(plan.stddev).draw(noise, plan.padded_dimension)
+    noisy = encoding.rotate(vector, rotation_seed) * plan.scale + drawn
+    noisy *= min(1, plan.clip_norm * plan.scale / np.linalg.norm(noisy))
+    return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)

@@ -20,6 +20,7 @@ PARTS = {
     "handlers": "Phones and server around the protocol",
     "publication": "What may leave the operator's desk",
     "rollout": "Adapters on their way to phones",
+    "queries": "Queries of counts",
 }
 
 
@@ -37,7 +38,15 @@ class Mutant:
     """
 
     part: Literal[
-        "plan", "encoding", "ledger", "protocol", "opening", "handlers", "publication", "rollout"
+        "plan",
+        "encoding",
+        "ledger",
+        "protocol",
+        "opening",
+        "handlers",
+        "publication",
+        "rollout",
+        "queries",
     ]
     fault: str
     file: str
@@ -1000,6 +1009,126 @@ MUTANTS = (
         before="        if hashlib.sha256(content).hexdigest() != stored.sha256:",
         after="        if not content:",
         test="tests/fedspeech/rollout/test_registry.py::test_a_changed_row_a_cut_and_a_changed_bundle_are_damage",
+    ),
+    Mutant(
+        part="queries",
+        fault="a phone adds to more cells than its bound",
+        file="fedspeech/queries/truncation.py",
+        before="    stays = _rank(holder, cell_order)[group] < max_cells",
+        after="    stays = _rank(holder, cell_order)[group] >= 0",
+        test="tests/fedspeech/queries/test_analytics.py::test_no_phone_adds_more_than_the_bound",
+    ),
+    Mutant(
+        part="queries",
+        fault="a phone adds more to a cell than its bound",
+        file="fedspeech/queries/histogram.py",
+        before="        return np.minimum(counts, self.max_per_cell)",
+        after="        return np.minimum(counts, np.inf)",
+        test="tests/fedspeech/queries/test_analytics.py::test_no_phone_adds_more_than_the_bound",
+    ),
+    Mutant(
+        part="queries",
+        fault="a plan clips counts to another norm than the bound of the query",
+        file="fedspeech/queries/analytics.py",
+        before="        if not math.isclose(plan.clip_norm, self.l2_bound, rel_tol=1e-9):",
+        after="        if not plan.clip_norm:",
+        test="tests/fedspeech/queries/test_analytics.py::test_a_plan_that_clips_to_another_norm_is_refused",
+    ),
+    Mutant(
+        part="queries",
+        fault="cells that few phones hold are dropped before the noise",
+        file="fedspeech/queries/histogram.py",
+        before="        counts = summed(cells[stays], phone[stays], len(events.rngs), size, None)\n",
+        after="        counts = summed(cells[stays], phone[stays], len(events.rngs), size, None)\n        counts *= counts.sum(axis=0) >= 20\n",
+        test="tests/fedspeech/queries/test_analytics.py::test_what_a_phone_adds_does_not_depend_on_who_else_is_asked",
+    ),
+    Mutant(
+        part="queries",
+        fault="events outside of the window are counted",
+        file="fedspeech/queries/analytics.py",
+        before="        counted = (rows[:, DAY] >= self.first_day) & (rows[:, DAY] <= self.last_day)",
+        after="        counted = rows[:, DAY] >= 0",
+        test="tests/fedspeech/queries/test_analytics.py::test_a_phone_counts_its_events_of_the_window_that_fulfil_the_conditions",
+    ),
+    Mutant(
+        part="queries",
+        fault="phones add no noise to their counts",
+        file="fedspeech/privacy/codec.py",
+        before="            integers += self.noise_distribution.of(self.stddev).draw(noise, len(integers))",
+        after="            pass",
+        test="tests/fedspeech/queries/test_intervals.py::test_the_error_of_a_release_is_the_noise_that_is_stated",
+    ),
+    Mutant(
+        part="queries",
+        fault="an interval leaves out the noise",
+        file="fedspeech/queries/estimate.py",
+        before="        integers = sending * (plan.stddev**2 + 0.25) + plan.server_stddev**2",
+        after="        integers = sending * 0.25",
+        test="tests/fedspeech/queries/test_intervals.py::test_the_stated_noise_is_that_of_the_plan",
+    ),
+    Mutant(
+        part="queries",
+        fault="an interval leaves out the phones that did not come",
+        file="fedspeech/queries/estimate.py",
+        before="            spread=(1 - present) / present / rounds,",
+        after="            spread=0.0,",
+        test="tests/fedspeech/queries/test_intervals.py::test_what_is_said_of_a_total_counts_phones_that_do_not_come",
+    ),
+    Mutant(
+        part="queries",
+        fault="phones that drop out are taken for phones that hold nothing",
+        file="fedspeech/queries/estimate.py",
+        before="            scale_up=plan.population / answering,",
+        after="            scale_up=float(plan.population),",
+        test="tests/fedspeech/queries/test_intervals.py::test_what_is_said_of_a_total_counts_phones_that_do_not_come",
+    ),
+    Mutant(
+        part="queries",
+        fault="negative estimates become zero without a word",
+        file="fedspeech/queries/estimate.py",
+        before="            value=count * unit,",
+        after="            value=max(0.0, count * unit),",
+        test="tests/fedspeech/queries/test_intervals.py::test_nobody_is_clamped_to_zero",
+    ),
+    Mutant(
+        part="queries",
+        fault="a cell that follows from the totals by subtraction is shown",
+        file="fedspeech/queries/withholding.py",
+        before="    if additive and hidden.any():",
+        after="    if not additive and hidden.any():",
+        test="tests/fedspeech/queries/test_withholding.py::test_a_cell_below_k_min_and_one_that_would_give_it_away_are_withheld",
+    ),
+    Mutant(
+        part="queries",
+        fault="hidden cells may add up to less than k_min",
+        file="fedspeech/queries/withholding.py",
+        before="    told = known & (number > 0) & ((number == 1) | few)",
+        after="    told = known & (number == 1)",
+        test="tests/fedspeech/queries/test_withholding.py::test_hidden_cells_that_add_up_to_less_than_k_min_take_one_more_along",
+    ),
+    Mutant(
+        part="queries",
+        fault="a cell that follows from several totals together is shown",
+        file="fedspeech/queries/withholding.py",
+        before="    exact = np.abs(system.T @ weights - secret.T).max(axis=0) < _RESIDUAL",
+        after="    exact = np.zeros(len(secret), dtype=bool)",
+        test="tests/fedspeech/queries/test_withholding.py::test_two_hidden_cells_in_every_line_are_not_enough",
+    ),
+    Mutant(
+        part="queries",
+        fault="a prefix that too few hold goes on",
+        file="fedspeech/queries/heavy_hitters.py",
+        before=">= self.least]",
+        after=">= 0]",
+        test="tests/fedspeech/queries/test_heavy_hitters.py::test_a_count_below_the_least_does_not_go_on",
+    ),
+    Mutant(
+        part="queries",
+        fault="the least count of a word has no room for noise",
+        file="fedspeech/queries/heavy_hitters.py",
+        before="least=(k_min + reach * stddev) / sampling.scale_up",
+        after="least=k_min / sampling.scale_up",
+        test="tests/fedspeech/queries/test_heavy_hitters.py::test_the_least_count_leaves_room_for_the_noise_of_all_counts",
     ),
 )
 

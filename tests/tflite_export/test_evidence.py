@@ -6,6 +6,8 @@ import torch
 
 from fedspeech.audio.spec import FrontendSpec
 from tflite_export.evidence import (
+    Evidence,
+    HeardClips,
     HeldOut,
     listening_embeddings,
     log_mel,
@@ -84,3 +86,58 @@ def test_held_out_clips_need_a_label_and_a_user_each():
         )
     with pytest.raises(ValueError, match="one label and one user each"):
         HeldOut(source="x", waveforms=clips[:0], labels=np.zeros(0, np.int64), users=np.array([]))
+
+
+@pytest.fixture(scope="module")
+def two_ways(shipped, people):
+    """Evidence whose held-out sound lies in memory, and one that makes it when it is asked for."""
+    clips = people.utterances[:70]
+    labels = np.array([shipped.base.vocabulary.label(clip.word) for clip in clips])
+    users = np.array([clip.speaker_id for clip in clips])
+    speech = shipped.base.heard(people, people.utterances[:250])
+    return [
+        Evidence(
+            shipped, speech, HeldOut(source="x", waveforms=waveforms, labels=labels, users=users)
+        )
+        for waveforms in (
+            shipped.base.heard(people, clips), HeardClips(shipped.base, people, clips),
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_sound_that_is_made_when_asked_for_is_the_sound(two_ways, shipped):
+    kept, made = two_ways
+    for evidence in two_ways:
+        few, many = evidence.sound(20, 7), evidence.sound(20)
+        assert set(few[0]) < set(many[0])
+        assert len(few[0]) == 7
+        np.testing.assert_array_equal(few[1], kept.held_out.waveforms[few[0]])
+    np.testing.assert_array_equal(made.held_out_logits, kept.held_out_logits)
+    expected = log_mel(shipped.base.built_in.frontend, kept.held_out.waveforms)
+    np.testing.assert_array_equal(made.held_out_log_mel, expected)
+    # From features, the encoder gives the bits that it gives from sound.
+    found = reference_logits(shipped, kept.held_out.waveforms)
+    np.testing.assert_array_equal(made.held_out_logits, found)
+    assert (
+        made.held_out.rows(np.array([3, 5])).labels.tolist()
+        == kept.held_out.labels[[3, 5]].tolist()
+    )
+
+
+@pytest.mark.slow
+def test_what_goes_through_a_stream_holds_every_kind_and_the_extremes(two_ways):
+    evidence, half = two_ways[0], 250
+    places = evidence.streamed
+    level = np.abs(evidence.probes).max(axis=1)
+    for part in (slice(0, half), slice(half, None)):
+        assert {level[part].min(), level[part].max()} <= set(level[places])
+    others = places[places >= half] - half
+    assert set(others % 5) == set(range(5)), "noise, brown noise, tones, clicks, overload"
+    assert 70 < (places < half).sum() < 100
+    assert 499 in places, "digital silence"
+
+
+def test_features_of_another_length_are_refused(base):
+    with pytest.raises(ValueError, match="89 frames together"):
+        base.encoder(np.zeros((1, 50, 40), np.float32))

@@ -15,6 +15,7 @@ from fedspeech.seeds import stream
 from tflite_export import converter as conversion
 from tflite_export.arrays import convolution_steps
 from tflite_export.blueprint import Blueprint
+from tflite_export.checks import at_most
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
 from tflite_export.files import from_c_array
@@ -22,8 +23,8 @@ from tflite_export.flatbuffer import card_bytes, embed_card, float_weights, read
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import stream_clips
 from tflite_export.keywords import FILES, KeywordFamily
-from tflite_export.publishing import export_family
-from tflite_export.verification import verify, verify_content
+from tflite_export.publishing import Recipes, export_family
+from tflite_export.verification import Verification, verify, verify_content
 from tflite_export.weights import network
 
 # Those that need an extra of their own are made where it is installed; micro/ tests firmware.
@@ -218,6 +219,24 @@ def test_a_file_of_an_earlier_export_stays_beside_its_own_card_only(
     assert not (tmp_path / "calibration.json").exists(), "of files that are gone"
 
 
+def test_files_that_answer_every_hop_as_the_model_does_share_a_recipe():
+    recipes, asked = Recipes(lambda content: asked.append(content) or {"of": content}), []
+
+    def found(*names):
+        checks = [at_most(name, 0, 1e-4, "12,000 hops") for name in names]
+        return Verification(
+            file="x", kind="x", sha256="", size_bytes=0, checks=tuple(checks), operators={},
+            multiply_adds={},
+        )  # fmt: skip
+
+    as_torch = found("listening, largest difference")
+    assert recipes.of(b"int8", found("listening, same answer")) == {"of": b"int8"}
+    assert recipes.of(b"streaming", as_torch) == {"of": b"streaming"}
+    assert recipes.of(b"personal", as_torch) == {"of": b"streaming"}
+    assert recipes.of(b"other int8", found()) == {"of": b"other int8"}
+    assert asked == [b"int8", b"streaming", b"other int8"]
+
+
 # Negative controls.
 
 
@@ -232,7 +251,7 @@ def by_noise(evidence, calibration):
 @pytest.mark.export
 def test_calibration_on_noise_is_refused_by_agreement(by_noise, card, tmp_path):
     with pytest.raises(
-        ExportRefused, match=r"waveform agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
+        ExportRefused, match=r"log_mel agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
     ):
         export_family(by_noise, card, ["int8"], folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -303,7 +322,7 @@ def test_foreign_constants_of_standardization_are_refused(keywords, shipped, mad
 @pytest.mark.parametrize("kind", ["float", "int8"])
 def test_padding_on_both_sides_is_refused(make_with, keywords, kind):
     content = make_with(kind, "padded_on_both_sides")
-    name = "waveform logits" if kind == "float" else "waveform agreement"
+    name = "waveform logits" if kind == "float" else "log_mel agreement"
     with pytest.raises(ExportRefused, match=f"{name}.* got"):
         verify_content(content, "model.tflite", keywords)
 
@@ -375,7 +394,7 @@ def test_a_card_whose_embedding_moved_an_output_is_refused(
 @pytest.mark.export
 def test_a_refusal_of_everything_leaves_an_earlier_export_alone(exported, by_noise, card):
     before = {path.name: path.read_bytes() for path in exported.folder.iterdir()}
-    with pytest.raises(ExportRefused, match=r"model_int8\.tflite: waveform agreement"):
+    with pytest.raises(ExportRefused, match=r"model_int8\.tflite: log_mel agreement"):
         export_family(by_noise, card, ["int8"], folder=exported.folder)
     assert {path.name: path.read_bytes() for path in exported.folder.iterdir()} == before
 

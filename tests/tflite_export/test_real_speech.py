@@ -92,7 +92,7 @@ def test_calibration_on_noise_is_refused_on_real_speech(
     noise = stream(0, "noise control").normal(0, 0.01, calibration.waveforms.shape)
     wrong = dataclasses.replace(calibration, waveforms=noise.astype(np.float32))
     with pytest.raises(
-        ExportRefused, match=r"waveform agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
+        ExportRefused, match=r"log_mel agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
     ):
         export_family(
             KeywordFamily(real_evidence, lambda: wrong), make_card(real_evidence.trained),

@@ -32,6 +32,8 @@ from tflite_export.keywords import KEYWORDS
 from tflite_export.parity import require_answers, require_logits
 from tflite_export.weights import Trained
 
+_BLOCK = 64  # clips whose sound is in memory at once
+
 NARROW = "int8-weights"
 SIGNATURE, INPUT, OUTPUT = "waveform", "waveform", "logits"
 LOGIT_LIMIT = 1e-4
@@ -91,13 +93,16 @@ class ForeignFamily(Family):
         if kind not in LEAST_AGREEMENT:
             raise ExportRefused(f"card: no file of the family is called {kind!r}")
         evidence, held_out = self.evidence, self.evidence.held_out
+        every = len(held_out.labels)
         if kind == "float":
             found = model.run_each(SIGNATURE, evidence.probes)
             yield from require_logits(
                 SIGNATURE, evidence.logits, found, limit=self.logit_limit,
                 speech=len(evidence.speech),
             )  # fmt: skip
-        found, expected = model.run_each(SIGNATURE, held_out.waveforms), evidence.held_out_logits
+        blocks = (held_out.waveforms[start : start + _BLOCK] for start in range(0, every, _BLOCK))
+        found = np.concatenate([model.run_each(SIGNATURE, block) for block in blocks])
+        expected = evidence.held_out_logits
         yield from require_answers(
             SIGNATURE, expected, found, held_out, least_agreement=LEAST_AGREEMENT[kind]
         )
@@ -151,9 +156,15 @@ def _append_pooling(graph: OperatorGraph, trained: Trained, frames: int) -> int:
     pooling = trained.base.pooling
     if pooling is None:
         return frames
-    both = [graph.reduce(name, frames, (1,)) for name in ("MEAN", "REDUCE_MAX")]
-    options = schema.ConcatenationOptionsT(axis=2)
-    joined = graph.operator("CONCATENATION", both, (1, 1, len(pooling.mean)), options)
+    if pooling.layers:
+        _, windows, features = graph.shape(frames)
+        joined = graph.reshape(frames, (1, 1, windows * features))
+        for weight, bias in pooling.layers:
+            joined = graph.unary("RELU", graph.dense(joined, weight, bias))
+    else:
+        both = [graph.reduce(name, frames, (1,)) for name in ("MEAN", "REDUCE_MAX")]
+        options = schema.ConcatenationOptionsT(axis=2)
+        joined = graph.operator("CONCATENATION", both, (1, 1, len(pooling.mean)), options)
     # Before the product and not folded into its bias: whitening would enlarge what rounds off.
     centered = graph.binary("SUB", joined, graph.floats(pooling.mean))
     return graph.dense(centered, pooling.matrix.T, np.zeros(pooling.num_features))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fedspeech.audio.spec import FrontendSpec
 from tflite_export.arrays import FloatArray, Network
 from tflite_export.checks import Check, at_least, at_most
-from tflite_export.evidence import Evidence, HeldOut, log_mel
+from tflite_export.evidence import Evidence, log_mel
 from tflite_export.interpreter import TfliteModel
 from tflite_export.micro.blueprint import calls_in_reach, multiply_adds_per_second
 from tflite_export.micro.runtime import MicroModel, least_arena_bytes
@@ -33,7 +33,8 @@ ARENA_LIMIT_BYTES = 64_000
 """A quarter of a microcontroller of 256 KB."""
 MULTIPLY_ADDS_LIMIT = 100e6
 """What 100 MHz do at one a cycle."""
-MICRO_CLIPS = 300
+LITERT_CLIPS, MICRO_CLIPS = 1_000, 200
+"""Held-out clips, evenly spread: one takes some thirty calls of either interpreter."""
 REACH_CLIPS = 24
 """Of the oldest sound in reach the integers keep a trace in some 60 % of clips."""
 
@@ -70,7 +71,11 @@ class MicroStream:
 
     def answers(self, waveforms: FloatArray) -> NDArray[Any]:
         """The output at the end of each clip (n, heard_samples), (n, c)."""
-        return np.stack([self.of_frames(clip)[-1] for clip in log_mel(self.spec, waveforms)])
+        return self.answers_to(log_mel(self.spec, waveforms))
+
+    def answers_to(self, features: FloatArray) -> NDArray[Any]:
+        """The same of the clips' log-mel (n, frames, mels)."""
+        return np.stack([self.of_frames(clip)[-1] for clip in features])
 
     def quantized(self, features: FloatArray) -> IntArray:
         """Log-mel as the file takes it; see `fedspeech_quantize` in `front_end.c`."""
@@ -89,16 +94,14 @@ def micro_checks(model: TfliteModel, evidence: Evidence, network: Network) -> It
     spec = network.frontend
     lite = MicroStream(lambda frames: model.run("frames", log_mel=frames)["logits"], micro, spec)
     stream = MicroStream(micro.run, micro, spec)
-    held_out = evidence.held_out
-    few = np.unique(np.linspace(0, len(held_out.labels) - 1, MICRO_CLIPS).astype(np.int64))
-    whole = lite.answers(held_out.waveforms)
-    yield from _answers("LiteRT", whole, held_out, evidence.held_out_logits, sampled=False)
-    some = held_out.rows(few)
-    found = stream.answers(some.waveforms)
-    yield from _answers("TFLM", found, some, evidence.held_out_logits[few], sampled=True)
+    many, few = (evidence.held_out.evenly(most) for most in (LITERT_CLIPS, MICRO_CLIPS))
+    features = evidence.held_out_log_mel
+    yield from _answers("LiteRT", lite.answers_to(features[many]), many, evidence)
+    found, both = stream.answers_to(features[few]), lite.answers_to(features[few])
+    yield from _answers("TFLM", found, few, evidence)
     yield at_most(
         "largest difference of a logit between LiteRT and TensorFlow Lite Micro",
-        np.abs(found - whole[few]).max(), LOGIT_LIMIT, f"{len(few)} held-out clips",
+        np.abs(found - both).max(), LOGIT_LIMIT, f"{len(few)} held-out clips",
     )  # fmt: skip
     yield _listening(stream, evidence)
     yield from _start(model.content, evidence, spec)
@@ -111,12 +114,14 @@ def micro_checks(model: TfliteModel, evidence: Evidence, network: Network) -> It
 
 
 def _answers(
-    runtime: str, found: FloatArray, held_out: HeldOut, expected: FloatArray, *, sampled: bool
+    runtime: str, found: FloatArray, places: NDArray[np.int64], evidence: Evidence
 ) -> Iterator[Check]:
-    """Predictions on held-out clips, and distance of logits from torch."""
+    """Predictions on held-out clips at these places, and distance of logits from torch."""
+    expected, held_out = evidence.held_out_logits[places], evidence.held_out.rows(places)
     yield from require_answers(
-        runtime, expected, found, held_out, least_agreement=LEAST_AGREEMENT, sampled=sampled
-    )
+        runtime, expected, found, held_out, least_agreement=LEAST_AGREEMENT,
+        sampled=len(places) < len(evidence.held_out.labels),
+    )  # fmt: skip
     yield at_most(
         f"{runtime}, largest difference of a logit from torch",
         np.abs(found - expected).max(), LOGIT_LIMIT, f"{len(found)} held-out clips",

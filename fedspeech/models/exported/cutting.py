@@ -354,6 +354,10 @@ class _Writer:
             arguments = (output,) if axes is None else (output, axes)
             self._steps.append(Step("features", operator, arguments))
             return
+        if pooling.layers:
+            raise ValueError(
+                "lora trains through mean and maximum of frames, not a network on them"
+            )
         frames = output
         if dimensions == 2:
             frames = self._step("pool.frames", "unsqueeze.default", output, 1)

@@ -251,6 +251,19 @@ class ForeignEncoder:
         """
         return self._stream(samples) if self.streams_in_one_pass else clip_by_clip(self, samples)
 
+    def stream_frames(self, samples: NDArray[np.float32]) -> Tensor:
+        """Returns the frames of sound (n,) with nothing around it, (frames, f), one a hop.
+
+        Raises:
+          ValueError: if a stream is not answered in one pass, or zeros stand behind clips.
+        """
+        if self.declared.padding_samples or not self.streams_in_one_pass:
+            raise ValueError(
+                "a stream has frames where the network answers frame after frame and no zeros "
+                f"stand behind a clip, got padding_samples={self.declared.padding_samples}"
+            )
+        return self._stream.of_stream(samples)
+
     @cached_property
     def streams_in_one_pass(self) -> bool:
         """Whether a stream costs one pass and not one per hop: tried once in a process."""

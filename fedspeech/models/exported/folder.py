@@ -17,6 +17,7 @@ of the pooling in front.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -40,7 +41,8 @@ TOML = "base.toml"
 HEAD = "head.safetensors"
 FILES = {"encoder.pt2": "pt2", "encoder.tflite": "tflite"}
 _NAMES = {kind: name for name, kind in FILES.items()}
-_POOLINGS = ("mean_max", "mean")
+_LAYER = re.compile(r"pooling_\d+_(weight|bias)")
+_POOLINGS = ("mean_max", "network", "mean")
 
 Provenance = Mapping[str, str | int | float]
 Arrays = dict[str, NDArray[np.float32]]
@@ -57,6 +59,7 @@ class Parts:
     provenance: Provenance
     speakers: tuple[str, ...]
     pooling: Pooling | None
+    hard_negatives: NDArray[np.float32] | None
 
 
 def read_folder(folder: Path) -> Parts:
@@ -113,22 +116,26 @@ def assembled(
       license: of the weights.
       speakers: ids of those it was trained on.
       provenance: how it was made.
-      pooling: "mean_max" makes one vector of mean and maximum over frames, "mean" leaves the mean
-        to adapters; None: "mean_max" where an utterance has several frames or there is no head.
-      head: any of head_weight (c, f), head_bias (c,), pooling_mean (2 f,), pooling_matrix.
+      pooling: "mean_max" makes one vector of mean and maximum over frames, "network" lets a small
+        network do it, "mean" leaves the mean to adapters; None: "mean_max" where an utterance has
+        several frames or there is no head.
+      head: any of head_weight (c, f), head_bias (c,), pooling_mean (2 f,), pooling_matrix, and of a
+        network that pools, pooling_0_weight, pooling_0_bias, pooling_1_weight and so on;
+        hard_negatives (n, w, f).
 
     Raises:
       ValueError: if a name is unknown or a shape does not fit.
     """
     given = dict(head or {})
-    known = ("head_weight", "head_bias", "pooling_mean", "pooling_matrix")
-    unknown = sorted(set(given) - set(known))
+    known = ("head_weight", "head_bias", "pooling_mean", "pooling_matrix", "hard_negatives")
+    unknown = sorted(name for name in set(given) - set(known) if not _LAYER.fullmatch(name))
     if unknown:
         raise ValueError(f"{HEAD} may hold {', '.join(known)}, got {', '.join(unknown)}")
     if pooling not in (None, *_POOLINGS):
         raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}, got {pooling!r}")
     constants = {name for name in given if name.startswith("pooling")}
-    if len(constants) == 1 or (constants and pooling == "mean"):
+    pair = {"pooling_mean", "pooling_matrix"}
+    if constants and (not pair <= constants or pooling == "mean"):
         raise ValueError(
             'pooling_mean and pooling_matrix belong together and to pooling = "mean_max", got '
             f"{', '.join(sorted(constants))} with pooling = {pooling!r}"
@@ -139,16 +146,26 @@ def assembled(
             "an alphabet belongs to encoder.sentences = true and words to false, got "
             f"{'words' if clips else 'an alphabet'} with {encoder.declared.sentences}"
         )
-    if not clips and (constants or pooling == "mean_max"):
+    if not clips and (constants or pooling in ("mean_max", "network")):
         raise ValueError(f"sentences are answered frame by frame, got pooling = {pooling!r}")
     # Without a head one will be fit, on mean and maximum: a single vector counts as both.
     several = pooling is None and (encoder.num_windows > 1 or "head_weight" not in given)
-    pools = clips and (pooling == "mean_max" or several or constants)
+    pools = clips and (pooling in ("mean_max", "network") or several or constants)
     made = None
     if constants:
-        made = Pooling(mean=given["pooling_mean"], matrix=given["pooling_matrix"])
+        made = Pooling.of_arrays(given)
+        if len(made.to_arrays()) != len(constants):
+            raise ValueError(
+                "layers of a network that pools are numbered from 0 and have weight and bias, got "
+                f"{', '.join(sorted(constants - pair))}"
+            )
     elif pools:
         made = Pooling.identity(encoder.num_features)
+    if pooling and made and bool(made.layers) != (pooling == "network"):
+        raise ValueError(
+            'layers belong to pooling = "network" and to no other, got '
+            f"{len(made.layers)} with pooling = {pooling!r}"
+        )
     features = encoder.num_features if made is None else made.num_features
     labels = len(vocabulary.labels)
     return Parts(
@@ -159,6 +176,7 @@ def assembled(
         provenance={"license": license, **provenance},
         speakers=speakers,
         pooling=made,
+        hard_negatives=given.get("hard_negatives"),
     )
 
 
@@ -217,8 +235,9 @@ def write_folder(folder: Path, parts: Parts) -> None:
 def _arrays(parts: Parts) -> Arrays:
     arrays = {"head_weight": parts.head_weight, "head_bias": parts.head_bias}
     if parts.pooling is not None:
-        arrays["pooling_mean"] = parts.pooling.mean
-        arrays["pooling_matrix"] = parts.pooling.matrix
+        arrays |= parts.pooling.to_arrays()
+    if parts.hard_negatives is not None:
+        arrays["hard_negatives"] = parts.hard_negatives
     return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
 
 
@@ -234,7 +253,8 @@ def _toml(parts: Parts) -> str:
         "provenance": provenance,
     }
     if not parts.encoder.declared.sentences:
-        values["pooling"] = "mean" if parts.pooling is None else "mean_max"
+        pooled = "network" if parts.pooling and parts.pooling.layers else "mean_max"
+        values["pooling"] = "mean" if parts.pooling is None else pooled
     return tomli_w.dumps(values)
 
 

@@ -76,9 +76,8 @@ class OnePass:
             return torch.zeros(0, encoder.num_windows, encoder.num_features)
         before = np.zeros(max(length - hop, 0), dtype=np.float32)
         stream = np.concatenate([before, samples[: hops * hop]])[-(length + (hops - 1) * hop) :]
-        shared = self.frames(stream[np.newaxis, :length]).shape[1]  # that hear no padding
-        reach = length - (shared - 1) * hop
-        frames = torch.cat(list(self._passes(stream, hops + shared - 1, reach, pass_frames)))
+        frames = self.of_stream(stream, pass_frames)
+        shared = len(frames) - hops + 1  # that hear no padding
         heard = frames.unfold(0, shared, 1).transpose(1, 2)
         if shared < encoder.num_windows:
             tails = np.lib.stride_tricks.sliding_window_view(stream, length)[::hop, shared * hop :]
@@ -89,6 +88,19 @@ class OnePass:
                 f"stream it would have {tuple(heard.shape[1:])}"
             )
         return heard
+
+    def of_stream(self, stream: FloatArray, pass_frames: int = _PASS_FRAMES) -> Tensor:
+        """Returns the frames of sound (n,) with nothing around it, (frames, f), one a hop.
+
+        Clips that end one hop apart are rows of `num_windows` of them where no padding is heard.
+        """
+        hop, length = self.encoder.hop_samples, self._clip_samples
+        if len(stream) < length:
+            return torch.zeros(0, self.encoder.num_features)
+        in_clip = self.frames(stream[np.newaxis, :length]).shape[1]
+        count = in_clip + (len(stream) - length) // hop
+        reach = length - (in_clip - 1) * hop
+        return torch.cat(list(self._passes(stream, count, reach, pass_frames)))
 
     def _passes(
         self, stream: FloatArray, count: int, reach: int, pass_frames: int

@@ -10,6 +10,7 @@ wake-word models beside it; their license is another, and nothing here reads the
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,10 @@ DECLARED = Declared(
     hop_samples=1_280,
 )
 
+# For a wake word: nothing stands behind what was heard, so a stream is computed once. Four windows
+# hear 1.02 s, which a word of a second fits into.
+LISTENING = replace(DECLARED, context_samples=352, padding_samples=0)
+
 LICENSE = "Apache-2.0"
 PROVENANCE = {
     "encoder": "Google speech embedding (arXiv:2002.01322)",
@@ -43,8 +48,11 @@ PROVENANCE = {
 }
 
 
-def speech_embedding() -> ForeignEncoder:
+def speech_embedding(declared: Declared = DECLARED) -> ForeignEncoder:
     """Loads the encoder from the installed wheel; takes that one file only.
+
+    Args:
+      declared: what it is given: `DECLARED`, or `LISTENING`.
 
     Raises:
       MissingExtra: if the wheel is not installed.
@@ -57,7 +65,7 @@ def speech_embedding() -> ForeignEncoder:
             f"{FILE} of pyopen-wakeword must have SHA-256 {SHA256}, got {found}: this version of "
             "the package ships another model"
         )
-    return ForeignEncoder(content=content, declared=DECLARED)
+    return ForeignEncoder(content=content, declared=declared)
 
 
 def wheel_file(name: str) -> Path:

@@ -11,7 +11,16 @@ import dp_accounting
 import dp_accounting.rdp
 import numpy as np
 import pytest
-from auditing import ENTROPY, RISK, Keyed, Silent, audited_epsilon, send, turn
+from auditing import (
+    ENTROPY,
+    RISK,
+    Keyed,
+    Silent,
+    audited_epsilon,
+    clip_after_noise,
+    send,
+    turn,
+)
 from scipy.stats import beta
 
 from fedspeech.job import rotation_seed
@@ -92,14 +101,6 @@ def test_the_server_beats_half_the_noise(mechanism, monkeypatch):
     monkeypatch.setattr(mechanisms.IntegerDistribution, "of", lambda stddev: half)
     trials = 8000 if mechanism == "local" else 4000
     assert server_attack(plan, trials) > plan.guarantee(1).epsilon_server
-
-
-def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=None):
-    """The right pieces in the wrong order: what is clipped has its noise already."""
-    drawn = plan.noise_distribution.of(plan.stddev).draw(noise, plan.padded_dimension)
-    noisy = encoding.rotate(vector, rotation_seed) * plan.scale + drawn
-    noisy *= min(1, plan.clip_norm * plan.scale / np.linalg.norm(noisy))
-    return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)
 
 
 @pytest.mark.slow

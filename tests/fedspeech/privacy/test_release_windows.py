@@ -142,6 +142,18 @@ def test_training_and_windows_are_composed_by_the_accountant(path):
     assert found.relation_release == "zero-out"
 
 
+def test_a_question_asked_as_training_is_keeps_the_amplification_of_both():
+    """The figures of docs/plan-files.md."""
+    alike = dataclasses.replace(COUNTS, mechanism="distributed", participation="poisson")
+    costs = {
+        question: adversary_views.release([(TRAINING.cost, 10), (question.cost, 1)], 1 / 30_000)
+        for question in (alike, COUNTS)
+    }
+    assert costs[alike].epsilon == pytest.approx(0.7835, abs=1e-3)
+    assert costs[COUNTS].epsilon == pytest.approx(4.8113, abs=1e-3)
+    assert [view.relation for view in costs.values()] == ["add/remove", "zero-out"]
+
+
 def test_an_epsilon_above_what_is_left_is_refused_before_anybody_is_asked(path):
     opened(path, window()).charge(0, 0, rid(1))
     alone = COUNTS.guarantee(1).epsilon_release

@@ -54,7 +54,7 @@ def test_what_a_phone_adds_does_not_depend_on_who_else_is_asked():
     rng = np.random.default_rng(0)
     phones = [
         phone([(3, *rng.integers(0, 3, 2)) for _ in range(rng.integers(0, 30))], [index % 2])
-        for index in range(7)
+        for index in range(40)
     ]
     together = added(QUERY, *phones)
     for index, single in enumerate(phones):

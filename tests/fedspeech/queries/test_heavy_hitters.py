@@ -1,10 +1,14 @@
 """Words that many phones hold are found, and a string that few hold is never named."""
 
+import math
+
 import numpy as np
 import pytest
 from counting import Release, axis, plan_for
+from scipy.stats import norm
 
 from fedspeech.corpora.corpus import Alphabet
+from fedspeech.queries.estimate import Sampling
 from fedspeech.queries.heavy_hitters import HeavyHitters
 from fedspeech.queries.words import Spelling
 from fedspeech.seeds import stream
@@ -38,7 +42,7 @@ def population(held):
 def query_for(phones, **settings):
     query = HeavyHitters(max_length=8, letters=2, beam=6, max_cells=4, **settings)
     plan = plan_for(query, population=len(phones), **CENTRAL)
-    return query.with_least(plan, K_MIN), plan
+    return query.under(plan, K_MIN), plan
 
 
 def holding(phones):
@@ -48,15 +52,15 @@ def holding(phones):
 
 
 def test_a_search_without_noise_follows_every_frequent_word():
-    phones = population(HELD)
+    phones = population(HELD)[:80]
     query = HeavyHitters(max_length=8, letters=2, beam=6, max_cells=8, least=0.1)
     state = query.initial(None)
     for number in range(query.rounds):
-        rngs = [stream(2, "own", number, index) for index in range(PHONES)]
+        rngs = [stream(2, "own", number, index) for index in range(80)]
         added = query.contributions(phones, state.parameters.astype(np.float32), rngs)
         assert max(np.linalg.norm(one) for one in added) <= query.l2_bound
         state = query.update(state, np.mean(added, axis=0, dtype=np.float64))
-    plan = plan_for(query, population=PHONES, participation_probability=1.0,
+    plan = plan_for(query, population=80, participation_probability=1.0,
                     participation="round_robin", mechanism="central")  # fmt: skip
     found = {one.cell[0]: round(one.value) for one in query.estimates(state, plan)}
     true = holding(phones)
@@ -116,3 +120,13 @@ def test_words_are_written_and_read_and_only_words_go_on():
     ended = spelling.grown(free, 0, 3)
     assert ended.tolist() == [1, 0, -1, -1]
     assert np.flatnonzero(spelling.possible(ended, 2)).tolist() == [0]
+
+
+def test_the_least_count_leaves_room_for_the_noise_of_all_counts():
+    phones = population(HELD)
+    query, plan = query_for(phones)
+    said = Sampling.of(plan)
+    deviations = (query.least * said.scale_up - K_MIN) / math.sqrt(
+        said.noise_variance + said.sampling_variance(K_MIN)
+    )
+    assert norm.sf(deviations) * query.rounds * query.dimension == pytest.approx(0.01)

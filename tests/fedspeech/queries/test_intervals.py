@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from counting import axis, plan_for
+from counting import Release, axis, phone, plan_for
 from scipy.stats import binomtest
 
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
@@ -114,3 +114,47 @@ def test_the_stated_noise_is_that_of_the_plan():
     assert query.expected_error(plan).noise_stddev == pytest.approx(
         math.sqrt(variance) / (0.5 * 0.94)
     )
+
+
+def test_what_is_said_of_a_total_counts_phones_that_do_not_come():
+    """By hand: of 100 phones 47 are expected, whoever they are, or exactly 50 before drop-outs."""
+    query = Histogram(axes=(axis("a", 1, 8),))
+    coins = Sampling.of(plan_for(query, population=100, dropout_rate=0.06))
+    assert coins.scale_up == pytest.approx(100 / 0.94)
+    assert coins.spread == pytest.approx(0.53 / 0.47)
+    assert coins.shared == 0
+    drawn = Sampling.of(
+        plan_for(query, population=100, dropout_rate=0.06, participation="fixed_size",
+                 mechanism="central")
+    )  # fmt: skip
+    assert drawn.shared == pytest.approx(0.5 / (0.5 * 100))
+    assert drawn.sampling_variance(100) == pytest.approx(100 * 0.53 / 0.47 - 100)
+
+
+def test_the_error_of_a_release_is_the_noise_that_is_stated():
+    """128 cells of 12 phones that all come: within 0.75 and 1.25, false alarm below 1 in 10,000."""
+    query = Histogram(axes=(axis("a", 1, 128),))
+    plan = plan_for(query, population=12, participation_probability=1.0, noise_multiplier=3.0)
+    release = Release(query, plan, [phone([(0, code)]) for code in range(12)])
+    found = query.estimates(release.run(1), plan)
+    errors = [one.value - (place < 12) for place, one in enumerate(found)]
+    assert 0.75 < np.std(errors) / found[0].noise_stddev < 1.25
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_where_phones_add_several_events_intervals_hold_at_least_as_often(nested):
+    """Phones add up to 4 events, those of one phone alike: the largest spread that there can be."""
+    rng, said = np.random.default_rng(5), sampling(0.6, 2.0)
+    both = rng.integers(1, 5, 200)
+    above = np.where(rng.random(200) < 0.3, both, 0)  # all of a phone's events, or none
+    other = both - above if nested else both
+    came = rng.random((800, 200)) < 0.6
+    pairs = np.stack([came @ above, came @ other], axis=1) + rng.normal(0, 2, (800, 2))
+    fraction = Fraction(nested=nested, most=4)
+    found = [fraction.of(*pair).estimate(said, of="") for pair in pairs.tolist()]
+    true = above.sum() / both.sum()
+    held = sum(one.low <= true <= one.high for one in found)
+    assert binomtest(held, len(found), 0.95, alternative="less").pvalue > 2e-4, held
+    totals = [said.interval(pair[0] / 0.6, most=4.0) for pair in pairs.tolist()]
+    held = sum(low <= above.sum() <= high for low, high in totals)
+    assert binomtest(held, len(totals), 0.95, alternative="less").pvalue > 2e-4, held

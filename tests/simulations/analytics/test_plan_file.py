@@ -3,6 +3,9 @@
 import copy
 import dataclasses
 import math
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -12,10 +15,17 @@ from fedspeech.errors import ScenarioError
 from fedspeech.queries.histogram import Histogram
 from fedspeech.queries.ratios import Ratio
 from simulations.analytics.asking import query_of
-from simulations.analytics.plan_file import plan_from, plan_names, read_plan
+from simulations.analytics.plan_file import (
+    AskingSettings,
+    PlanFile,
+    plan_from,
+    plan_names,
+    read_plan,
+)
 from simulations.analytics.pricing import priced_release
 from simulations.report.plan_price import error_to_expect
 from simulations.scenario.reading import read_scenario
+from simulations.scenario.sections import keys_of, sections_in
 from simulations.setup.planning import PlanSizes
 
 SCHEMA = telemetry_schema(("yes", "no"))
@@ -214,3 +224,26 @@ def test_infinite_epsilon_is_for_no_noise_alone(epsilon, mechanism):
         ScenarioError, match=r'epsilon must be inf where privacy\.mechanism is "none"'
     ):
         priced_release(plan, query_of(plan, SCHEMA, 3000), read_scenario("quick").privacy, SIZES)
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "plan-files.md").read_text("utf-8")
+
+
+def keys(path, section):
+    """Dotted names of all keys, sections that are named as such excepted."""
+    for name, field in keys_of(section).items():
+        below = [one for one in sections_in(field) if name != "privacy"]
+        if below:
+            yield from keys(f"{name}.", below[0])
+        else:
+            yield f"{path}{name}"
+
+
+def test_the_page_names_every_key_and_its_files_are_plans():
+    for key in (*keys("", PlanFile), *keys_of(AskingSettings)):
+        assert f"`{key}`" in PAGE, key
+    found = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert [plan_from(tomllib.loads(text), "page").query for text in found] == [
+        "histogram", "evaluation"
+    ]  # fmt: skip
+    assert asked(tomllib.loads(found[0])).l2_bound == 4.0

@@ -155,6 +155,15 @@ def test_every_way_gives_the_same_integers(phones, tmp_path):
     assert [one for one, _ in published] == [two for _, two in published]
 
 
+@pytest.mark.flower
+def test_flowers_engine_gives_the_same_cells(released, phones, tmp_path):
+    found, _ = released
+    carried = analyze(ASKED, phones, tmp_path / "flower", engine="flower")
+    assert carried.estimates == found.estimates
+    assert carried.reporting == found.reporting
+    assert not (tmp_path / "flower" / "flower").exists()
+
+
 def test_too_few_phones_give_no_answer_and_the_words_say_what_it_cost(phones, tmp_path):
     """Some of forty phones vanish, and everybody was to report."""
     whole = {"min_cohort_share": 1.0, "min_reporting_share": 1.0}
@@ -192,3 +201,66 @@ def test_a_killed_release_is_charged_before_anybody_is_asked_and_counts(phones, 
         analyze(ASKED, phones, tmp_path / "again", ledger=ledger)
     assert sum(row["kind"] == "charge" for row in rows(ledger)) == 1
     assert Ledger.inspect(ledger).rounds_charged == 1
+
+
+EVALUATED = {
+    "name": "accuracy",
+    "query": "evaluation",
+    "segments": [{"name": "noise", "leave_out": []}],
+    "k_min": 1,
+    "epsilon": 8.0,
+    "window": {"first_day": 0, "days": 7},
+    "bound": {"max_per_cell": 4},
+    "settings": {"adapter": "base", "measure": "accuracy"},
+    "privacy": {"mechanism": "skellam", "participation": "round_robin"},
+}
+
+
+def test_an_adapter_is_evaluated_on_the_phones_own_clips(tmp_path):
+    """Phones that simulate no users have clips and attributes all the same."""
+    phones = Experiment.from_scenario(tiny_scenario("corpus.federated_phones=40"))
+    exact = EVALUATED | {"epsilon": math.inf, "privacy": {"mechanism": "none", "dropout_rate": 0.0}}
+    ledger = tmp_path / "population.jsonl"
+    found = analyze(exact, phones, tmp_path / "exact", ledger=ledger)
+    assert rows(ledger)[0]["purpose"] == "evaluation"
+    for one, true in zip(found.estimates, found.truth, strict=True):
+        if one.value is not None:
+            assert one.value == pytest.approx(true.value, abs=0.01)
+            assert 0.3 < true.value <= 1
+    counts = found.evaluation
+    assert sum(one.total for one in counts.segment_counts) == pytest.approx(40 * 4, rel=0.2)
+    assert {one.segment.split("=")[0] for one in counts.segment_counts} == {"noise"}
+    assert "held-out phones join no round" in str(found)
+    assert fs.load_analysis(found.path).evaluation == counts
+    with pytest.raises(AlreadyReleased):
+        analyze(exact, phones, tmp_path / "again", ledger=ledger)
+    others = {
+        "adapter": (str(tmp_path / "none"), "settings.adapter must be 'base', a run folder or"),
+        "measure": ("word_errors", "measure must be accuracy or word_errors of sentences"),
+        "thresold": (0.5, r"no setting of evaluation 'thresold'; did you mean 'threshold'\?"),
+        "threshold": (math.nan, "settings.threshold: .*, got nan"),
+    }
+    for key, (value, words) in others.items():
+        bad = exact | {"settings": exact["settings"] | {key: value}}
+        with pytest.raises(ScenarioError, match=words):
+            analyze(bad, phones, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_search_for_words_is_of_phones_that_hold_sentences(tmp_path):
+    words = {
+        "name": "words", "query": "heavy_hitters", "epsilon": 1.0,
+        "window": {"first_day": 0, "days": 7}, "settings": {"max_length": 4},
+    }  # fmt: skip
+    phones = Experiment.from_scenario(tiny_scenario())
+    with pytest.raises(ScenarioError, match="looks for words of sentences, and these phones hold"):
+        analyze(words, phones, tmp_path / "words")
+    assert not list(tmp_path.iterdir())
+
+
+def test_budget_says_which_way_a_quantile_is_found(phones):
+    asked = ASKED | {"query": "score_quantiles", "where": {}, "settings": {"quantiles": [0.5]}}
+    found = fs.budget(phones, plan=asked | {"bound": {}, "segments": []})
+    assert found.record()["asked"].startswith("SearchQuantiles in 4 rounds")
+    assert found.plan.rounds == found.plan.participations == 4
+    assert found.epsilon_release <= 4.0

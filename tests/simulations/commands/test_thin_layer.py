@@ -24,8 +24,8 @@ PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
 # Command to the public names that its body calls.
 CALLS = {
     "simulate": {"simulate"}, "resume": {"resume"}, "tune": {"tune"}, "prepare": {"prepare"},
-    "analyze": {"analyze"}, "budget": {"budget"}, "ledger": {"ledger"}, "compare": {"compare"},
-    "doctor": {"doctor"},
+    "analyze": {"analyze"}, "audit": {"audit"}, "budget": {"budget"}, "ledger": {"ledger"},
+    "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
     "mitigate": {"mitigate"}, "jingles": {"find_jingles"},
     "listen": {"listen", "evaluate_listening"}, "pretrain": {"pretrain"},

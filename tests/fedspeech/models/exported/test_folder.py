@@ -189,7 +189,11 @@ def test_a_disk_that_fails_leaves_the_old_base(folder, head, tmp_path, monkeypat
         ('"encoder.tflite"', '"encoder.pt2"', "encoder.pt2, which is not in the folder"),
         ('["yes", "no"]', '["yes", "Yes"]', "plain lower case, got 'Yes'"),
         ('["yes", "no"]', "[]", "1 to 40 distinct target words"),
-        ("[encoder]", 'pooling = "sum"\n[encoder]', "pooling must be one of mean_max, mean, got"),
+        (
+            "[encoder]",
+            'pooling = "sum"\n[encoder]',
+            "pooling must be one of mean_max, network, mean, got",
+        ),
         ("clip_samples = 1600", "clip_samples = 3200", "network takes"),
         ('license = "MIT"', "license", "not TOML"),
     ],

@@ -1,0 +1,179 @@
+"""What attacks find beside what a plan promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedspeech.errors import ArgumentRefused
+from simulations.console import Console, Printed, table
+from simulations.progress import RunProgress, progress_for
+
+if TYPE_CHECKING:
+    from fedspeech.audits.games import Finding
+    from simulations.scenario.schema import Scenario
+    from simulations.setup.definition import Experiment
+
+FEWEST, MOST = 100, 1_000_000
+_WATCHERS = {"release": "readers of the models", "server": "the server"}
+_NOT_PRIVATE = (
+    "A bound above a claim disproves it. A bound below proves only what it says: these attacks, so "
+    "often, showed no more. That no attack succeeded is not privacy; the claim rests on the "
+    "argument of the accountant (docs/privacy.md)."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Audit(Printed):
+    """What was played, and what it proved.
+
+    Attributes:
+      name: of the scenario.
+      rounds: of the plan that were played.
+      findings: a bound for every game and observer.
+      skipped: what was not played, and why.
+    """
+
+    name: str
+    rounds: int
+    findings: tuple[Finding, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether a claim is disproven."""
+        return any(finding.broken for finding in self.findings)
+
+    def record(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        findings = [{**asdict(found), "broken": found.broken} for found in self.findings]
+        return {
+            "scenario": self.name, "rounds": self.rounds, "broken": self.broken,
+            "findings": findings, "skipped": list(self.skipped),
+        }  # fmt: skip
+
+    def print(self, console: Console) -> None:
+        """Prints a table, what it proves, and what it does not."""
+        from fedspeech.privacy.phrasing import rounded_up
+
+        rounds = "1 round" if self.rounds == 1 else f"{self.rounds} rounds"
+        console.print(f"{self.name}: canaries in {rounds} of its plan\n")
+        rows = [
+            (
+                _WATCHERS[found.observer], found.game, found.relation, rounded_up(found.claimed),
+                _at_least(found.bound.epsilon), "DISPROVEN" if found.broken else "stands",
+            )
+            for found in self.findings
+        ]  # fmt: skip
+        header = ("observer", "game", "relation", "claimed at most", "shown at least", "claim")
+        console.print(table(header, rows, right=("claimed at most", "shown at least")))
+        for found in self.findings:
+            console.print(
+                f"\n{_WATCHERS[found.observer]}, {found.game}: {found.bound.says} "
+                f"({found.bound.confidence:.4g} confidence, delta {found.delta:.3g}).",
+                soft_wrap=True,
+            )
+            if found.bound.reach < found.claimed:
+                console.print(
+                    f"So few runs could show {_at_least(found.bound.reach)} at most, were there no "
+                    "noise at all: more runs, or more noise, would test this claim.",
+                    soft_wrap=True,
+                )
+        for words in self.skipped:
+            console.print(f"\nnot played: {words}", soft_wrap=True)
+        console.print(f"\n{_NOT_PRIVATE}", soft_wrap=True)
+
+    def __repr__(self) -> str:
+        """How many claims were attacked, and how many fell."""
+        fallen = sum(found.broken for found in self.findings)
+        return f"Audit({self.name!r}, {len(self.findings)} claims, {fallen} disproven)"
+
+
+def audit(
+    what: Experiment | Scenario | str | Path,
+    *,
+    rounds: int = 1,
+    runs: int = 2000,
+    confidence: float = 0.99,
+    seed: int | None = None,
+    progress: bool | RunProgress | None = None,
+) -> Audit:
+    """Attacks the plan of a scenario by canaries and says which epsilon that proves.
+
+    A canary is a phone that says the most that its plan lets it say. Rounds are played by the code
+    that runs play them by, with and without it; from how often an observer can tell follows a lower
+    bound on epsilon, with an exact confidence, beside the epsilon that is claimed for the same
+    rounds. Where a bound exceeds its claim, the code does not do what the accountant prices.
+
+        >>> import fedspeech as fs
+        >>> fs.audit("quick", runs=200)                                         # doctest: +SKIP
+        Audit('quick', 3 claims, 0 disproven)
+
+    Args:
+      what: an experiment, a scenario, its name or file, or a run folder.
+      rounds: first rounds of the plan that are played.
+      runs: of either world.
+      confidence: of every bound.
+      seed: of noise that can be repeated; None: noise of the operating system, as in a release.
+      progress: whether to show how far it is; None: where somebody watches.
+
+    Raises:
+      ArgumentRefused: if a number is out of range; names in backticks are arguments.
+    """
+    from fedspeech.audits import canaries, many_canaries
+    from fedspeech.audits.games import OBSERVERS, NothingPromised
+    from fedspeech.seeds import NoiseEntropy
+    from simulations.api.budget import budget
+    from simulations.api.scenarios import experiment_of
+
+    _check(runs, confidence)
+    experiment = experiment_of(_scenario_in(what))
+    plan = budget(experiment).plan
+    if not 1 <= rounds <= plan.rounds:
+        raise ArgumentRefused(f"`rounds` must be 1 to {plan.rounds}, got {rounds}")
+    entropy = NoiseEntropy.os() if seed is None else NoiseEntropy.seeded(seed, "audit")
+    shown = progress_for(progress)
+    findings: list[Finding] = []
+    skipped: list[str] = []
+    games = (
+        (canaries, canaries.small(plan, rounds), runs),
+        (many_canaries, canaries.first(plan, rounds), max(1, runs // 100)),
+    )
+    with shown:
+        for game, played, times in games:
+            for observer in OBSERVERS:
+                name = f"{_WATCHERS[observer]}: {game.GAME}"
+                try:
+                    with shown.stage(name, times):
+                        found = game.play(
+                            played, observer, entropy, runs=times, confidence=confidence,
+                            tell=lambda done, total=times: shown.advance(done, total),
+                        )  # fmt: skip
+                except NothingPromised as error:
+                    skipped.append(f"{game.GAME}: {error}")
+                    continue
+                findings.append(found)
+    return Audit(experiment.scenario.name, rounds, tuple(findings), tuple(skipped))
+
+
+def _check(runs: int, confidence: float) -> None:
+    if not FEWEST <= runs <= MOST:
+        raise ArgumentRefused(f"`runs` must be {FEWEST} to {MOST}, got {runs}")
+    if not 0.5 <= confidence <= 1 - 1e-9:
+        raise ArgumentRefused(f"`confidence` must be 0.5 to below 1, got {confidence}")
+
+
+def _scenario_in(what: Any) -> Any:
+    """The scenario of a run folder; anything else as it is."""
+    from simulations.results.run_folder import RunFolder
+
+    if isinstance(what, str | Path) and Path(what).is_dir():
+        return RunFolder(Path(what)).scenario
+    return what
+
+
+def _at_least(bound: float) -> str:
+    """A bound that something exceeds, never rounded up."""
+    return f"{math.floor(bound * 1000) / 1000:.3f}"
