@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -201,6 +201,10 @@ class Analytics(Query):
         """The query as phones are asked under a plan: most queries do not depend on either."""
         del plan, k_min
         return self
+
+    def unbounded(self, events: int) -> Self:
+        """The query with a bound that no phone with so many events reaches: for a simulation."""
+        return replace(self, max_cells=self.dimension, max_per_cell=max(1, events))
 
     def counts(
         self, dataset: LocalDataset, rng: np.random.Generator, model: FloatVector

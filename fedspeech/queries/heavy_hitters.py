@@ -104,6 +104,11 @@ class HeavyHitters(Analytics):
         stddev = math.sqrt(sampling.noise_variance + sampling.sampling_variance(k_min))
         return dataclasses.replace(self, least=(k_min + reach * stddev) / sampling.scale_up)
 
+    def unbounded(self, events: int) -> Self:
+        """The query for which a phone adds all of its words."""
+        del events
+        return dataclasses.replace(self, max_cells=self.dimension)
+
     def smallest_found(self, plan: PrivacyPlan, probability: float = 0.9) -> float:
         """How many phones must hold a word for it to be found with a probability."""
         sampling = Sampling.of(plan)

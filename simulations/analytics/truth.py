@@ -13,7 +13,6 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.analytics import BLOCK, Analytics
 from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.evaluation import Evaluation
-from fedspeech.queries.heavy_hitters import HeavyHitters
 from fedspeech.vectors import Vector
 
 
@@ -42,10 +41,8 @@ def _unbounded(query: Analytics, arrays: PopulationArrays) -> Analytics:
         # A transcript has a word per two characters at most, and can be missed whole.
         words = arrays.labels.shape[1] if query.alphabet else 1
         return dataclasses.replace(query, max_per_cell=max(1, clips * words))
-    if isinstance(query, HeavyHitters):
-        return dataclasses.replace(query, max_cells=arrays.labels.size + 1)
     held = int(np.diff(arrays.event_offsets).max(initial=1))
-    return dataclasses.replace(query, max_cells=query.dimension, max_per_cell=max(1, held))
+    return query.unbounded(held)
 
 
 def _exact(
