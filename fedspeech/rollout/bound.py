@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedspeech.errors import RolloutRefused
 from fedspeech.rollout.adapter_file import AdapterFile
 from fedspeech.rollout.checked_json import canonical_json
@@ -20,6 +22,7 @@ class Bound:
       version: in that line.
       base_sha256: of the base, hex.
       adapter_sha256: of the adapter file, hex.
+      parameters_sha256: of its values, float32, as a federated evaluation names an adapter; hex.
       card_sha256: of its card, hex.
       metrics_sha256: of the metrics in the card, hex.
     """
@@ -28,6 +31,7 @@ class Bound:
     version: str
     base_sha256: str
     adapter_sha256: str
+    parameters_sha256: str
     card_sha256: str
     metrics_sha256: str
 
@@ -45,6 +49,7 @@ class Bound:
             version=str(version),
             base_sha256=found.base_sha256,
             adapter_sha256=_sha256(content),
+            parameters_sha256=_sha256(np.ascontiguousarray(found.adapter, "<f4").tobytes()),
             card_sha256=_sha256(found.card_text.encode()),
             metrics_sha256=_sha256(metrics),
         )

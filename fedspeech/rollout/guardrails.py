@@ -41,8 +41,8 @@ from fedspeech.rollout.sequential import bounds, spent
 FloatArray = NDArray[np.float64]
 
 _DAYS, _SIDES = ("first_day", "last_day"), ("new", "old")
-MIN_TOTAL_TO_NOISE = 3.0
-"""A cell whose clips are fewer than this many standard deviations of noise counts as withheld."""
+_LEAST_TO_NOISE = 3.0
+"""A cell whose clips are fewer than this many standard deviations of their noise is withheld."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,8 @@ class SegmentCounts:
       segment: full name, such as "accent=scottish".
       correct: clips that were recognized.
       total: clips.
-      noise_stddev: of the noise in either, in clips.
+      noise_stddev: of the noise in the correct clips, and of that in the other ones, which is drawn
+        apart, in clips.
 
     Raises:
       ValueError: if a number is not finite, or the noise is negative.
@@ -132,6 +133,11 @@ class Window:
         return replace(self, new=_pooled(self.new, groups), old=_pooled(self.old, groups))
 
 
+def least_clips(noise_stddev: Any) -> Any:
+    """Clips below which a cell is withheld for its noise, that of correct clips and of others."""
+    return _LEAST_TO_NOISE * math.sqrt(2) * noise_stddev
+
+
 def _pooled(
     counts: tuple[SegmentCounts, ...], groups: Mapping[str, str]
 ) -> tuple[SegmentCounts, ...]:
@@ -179,8 +185,8 @@ class Counts:
     def usable(self, k_min: int) -> NDArray[np.bool_]:
         """Which cells are large enough on both sides."""
         with np.errstate(invalid="ignore"):  # NaN is not above anything
-            least = np.maximum(k_min, MIN_TOTAL_TO_NOISE * self.noise_stddev)
-            old_least = np.maximum(k_min, MIN_TOTAL_TO_NOISE * self.old_noise_stddev)
+            least = np.maximum(k_min, least_clips(self.noise_stddev))
+            old_least = np.maximum(k_min, least_clips(self.old_noise_stddev))
             return np.asarray((self.total >= least) & (self.old_total >= old_least))
 
 
@@ -300,7 +306,9 @@ class Sums:
         p, new = self._accuracy, self._new
         after = np.clip(p - loss, 0.0, 1.0)
         ratio = new / self._old
-        noise = self._noise * (1 + after**2) + ratio**2 * self._old_noise * (1 + p**2)
+        # Noise is in the correct clips and, drawn apart, in the other ones.
+        noise = self._noise * ((1 - after) ** 2 + after**2)
+        noise = noise + ratio**2 * self._old_noise * ((1 - p) ** 2 + p**2)
         # One clip is right or wrong: p (1 - p), of which the part between phones comes apart.
         between, between_new = self._between(p), self._between(after)
         clips = new * (after * (1 - after) - between_new)

@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 from fedspeech.errors import UpdateRefused
 from fedspeech.files import hold, write_whole
 from fedspeech.rollout.bundle import MAX_HEADER_BYTES
+from fedspeech.rollout.drift import ResetPolicy
 from fedspeech.rollout.phone import Phone
 from fedspeech.rollout.signing import SIGNATURE_BYTES
 from fedspeech.rollout.stages import SECRET_BYTES, Heard, StageStatement
@@ -92,6 +93,12 @@ class PhoneStage:
             return "wait" if state.newest >= statement.version else "take"
         in_use = state.current.version == statement.version
         return "go back" if in_use and statement.share_ppm == 0 else "wait"
+
+    def drops_own_adapter(self, learned_day: int, today: int) -> bool:
+        """Whether the personal adapter that was learned on a day is too old, as the stages say."""
+        statement = self.heard.statement
+        after_days = None if statement is None else statement.reset_after_days
+        return ResetPolicy(after_days).drops(learned_day, today)
 
     def _alone(self) -> BinaryIO:
         """Keeps other processes out."""

@@ -197,13 +197,12 @@ class RolloutPlan:
 
     @property
     def noise_stddev(self) -> float:
-        """Standard deviation of the noise of one count, in clips.
+        """Standard deviation of the noise in correct clips, and in others, in clips.
 
-        A phone adds at most `clips_per_phone` to the clips counted and to the correct ones, in one
-        cell of each attribute: an L2 norm of clips_per_phone sqrt(2 attributes).
+        A phone adds at most `clips_per_phone` clips, each to the correct ones or to the others, in
+        one cell of each attribute: an L2 norm of clips_per_phone sqrt(attributes).
         """
-        attributes = max(1, len(self.segments))
-        norm = self.evaluation.clips_per_phone * math.sqrt(2 * attributes)
+        norm = self.evaluation.clips_per_phone * math.sqrt(max(1, len(self.segments)))
         releases = sum(stage.windows for stage in self.watched)
         return norm * _noise_multiplier(self.evaluation.epsilon, self.evaluation.delta, releases)
 

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from fedspeech.rollout.guardrails import MIN_TOTAL_TO_NOISE, Counts, Sums, segment_alpha
+from fedspeech.rollout.guardrails import Counts, Sums, least_clips, segment_alpha
 from fedspeech.rollout.plan import RolloutPlan, Stage, percent
 from fedspeech.rollout.sequential import bounds, spent
 
 POWER = 0.9
 """Chance of finding the loss that is called detectable."""
-
-_MOST = 1e12  # phones, or epsilon, beyond which nobody searches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ def detectable(plan: RolloutPlan, stage: Stage) -> tuple[Detectable, ...]:
     counts = Counts(asked.accuracy * new, new, asked.accuracy * old, old, noise, noise)
     there = counts.usable(asked.k_min)
     # Three standard deviations: a cell that is withheld every other window is of no use.
-    there &= new >= asked.k_min + MIN_TOTAL_TO_NOISE * plan.noise_stddev
+    there &= new >= asked.k_min + least_clips(plan.noise_stddev)
     information = Sums(counts, there, plan).loss(plan.tolerance).information
     spending = spent(segment_alpha(plan, len(cells)), stage.windows)
     last = bounds(np.where(there, information, np.nan), spending)[-1]
@@ -160,10 +158,10 @@ def _merge(plan: RolloutPlan) -> tuple[RolloutPlan, dict[str, str]]:
 
 
 def _what_would_do(plan: RolloutPlan, stage: Stage) -> str:
-    """The population, or the epsilon, at which the stage would show its margin."""
+    """The population, the share of the stage, or the epsilon that would show its margin."""
 
-    def suffices(changed: RolloutPlan) -> bool:
-        return all(one.suffices for one in detectable(changed, stage))
+    def suffices(changed: RolloutPlan, at: Stage = stage) -> bool:
+        return all(one.suffices for one in detectable(changed, at))
 
     def with_epsilon(value: float) -> RolloutPlan:
         asked = dataclasses.replace(plan.evaluation, epsilon=value)
@@ -172,22 +170,32 @@ def _what_would_do(plan: RolloutPlan, stage: Stage) -> str:
     phones = _smallest(
         lambda factor: suffices(dataclasses.replace(plan, phones=int(plan.phones * factor)))
     )
+    # With half of the phones on each side a comparison is at its best.
+    most = max(stage.share, 0.5)
+    share = _smallest(
+        lambda factor: suffices(
+            plan, dataclasses.replace(stage, share=min(most, stage.share * factor))
+        ),
+        most / stage.share,
+    )
     epsilon = _smallest(lambda factor: suffices(with_epsilon(plan.evaluation.epsilon * factor)))
-    said = "no population would do"
-    if phones is not None:
-        said = f"a population of {_rounded_up(plan.phones * phones):,} phones would do"
-    if epsilon is None:
-        return f"{said}; no epsilon would, for phones that differ hide the loss"
-    return f"{said}, or epsilon = {_rounded_up(plan.evaluation.epsilon * epsilon):g}"
+    ways = [
+        phones and f"a population of {_rounded_up(plan.phones * phones):,} phones",
+        share and f"a stage of {percent(_rounded_up(stage.share * share))}",
+        epsilon and f"epsilon = {_rounded_up(plan.evaluation.epsilon * epsilon):g}",
+    ]
+    named = [way for way in ways if way]
+    would = f"What would do: {', or '.join(named)}" if named else "Nothing alone would do"
+    return would if epsilon else f"{would}; no epsilon would, for phones differ and are too few"
 
 
-def _smallest(suffices: Callable[[float], bool]) -> float | None:
-    """The smallest factor, to two percent, at which something suffices; it is above 1."""
-    low, high = 1.0, 2.0
+def _smallest(suffices: Callable[[float], bool], most: float = 1e6) -> float | None:
+    """The smallest factor above 1, to two percent, at which something suffices; None: none does."""
+    low, high = 1.0, min(2.0, most)
     while not suffices(high):
-        low, high = high, 2 * high
-        if high > 1e6:
+        if high >= most:
             return None
+        low, high = high, min(2 * high, most)
     while high > 1.02 * low:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if suffices(middle) else (middle, high)

@@ -7,9 +7,9 @@ planned looks (Lan and DeMets 1983, Biometrika 70:659), here as the power family
 is spent never depends on what was seen (Lan and DeMets 1989, Biometrika 76:614).
 
 Why not an always-valid confidence sequence: the plan knows how many looks a stage has at most, and
-at these small levels the mixture boundary for a mean of known variance (Howard et al. 2021, Ann.
-Statist. 49:1055, eq. 14) asks for a third more phones at the same power. What it has in exchange,
-looks without an end, no stage needs.
+at the levels of one segment (0.001 to 0.007) the normal mixture of Howard et al. 2021 (Ann.
+Statist. 49:1055, arXiv:1810.08240), tuned to the last of seven looks, asks for 1.35 to 1.45 times
+the information at the same power. What it has in exchange, looks without an end, no stage needs.
 
 The statistics of successive looks must have the canonical joint distribution, in which the
 correlation of looks j < k is the square root of the ratio of their information (Jennison and

@@ -148,8 +148,11 @@ class _Groups:
             for which in (slice(None, number + 1), slice(number + 1, None))
             for part in (correct, clips)
         ]
-        noise = self._plan.noise_stddev * self._normal((4, sides[0].size))
-        return np.asarray(np.stack(sides) + noise)
+        counts = np.stack(sides)
+        # Noise is in correct clips and in others; the clips are the sum of both.
+        noise = self._plan.noise_stddev * self._normal(counts.shape)
+        noise[1::2] += noise[::2]
+        return np.asarray(counts + noise)
 
     def _normal(self, shape: tuple[int, ...] | None = None) -> FloatArray:
         return self._rng.standard_normal(self._phones.shape if shape is None else shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import ArgumentRefused, RolloutRefused, ScenarioError
 from simulations.api.bundles import VALID_DAYS, expires_s, in_words, read_file
+from simulations.api.rollout_counts import MOST_BYTES, window_of, window_of_releases
 from simulations.api.rollout_reports import RolloutForecast, RolloutReport, RolloutSimulation
 from simulations.api.shown import Page
 
 if TYPE_CHECKING:
-    from fedspeech.rollout.guardrails import Window
     from fedspeech.rollout.plan import RolloutPlan
-
-_MOST_BYTES = 2**20  # of a plan or a window
 
 
 def rollout_forecast(plan: str | Path | RolloutPlan) -> RolloutForecast:
@@ -94,7 +91,13 @@ def rollout_start(
     )
 
 
-def rollout_look(folder: str | Path, window: str | Path | Mapping[str, Any]) -> RolloutReport:
+def rollout_look(
+    folder: str | Path,
+    window: str | Path | Mapping[str, Any] | None = None,
+    *,
+    new: str | Path | None = None,
+    old: str | Path | None = None,
+) -> RolloutReport:
     """Looks at the guardrails after one more window, and promotes, pauses or rolls back.
 
         >>> import fedspeech as fs
@@ -106,17 +109,26 @@ def rollout_look(folder: str | Path, window: str | Path | Mapping[str, Any]) -> 
       folder: of the roll-out.
       window: JSON file, or the same as an object, with `first_day`, `last_day`, `new` and `old`:
         lists of counts with `segment`, `correct`, `total` and `noise_stddev`. The same window again
-        changes nothing.
+        changes nothing. None: it is that of two releases.
+      new: folder of a release of `analyze` that evaluates the new version in the window.
+      old: likewise of the old version.
 
     Raises:
-      RolloutRefused: if the roll-out is over, or the window was counted with other numbers.
+      ArgumentRefused: if neither a window nor both releases are given.
+      RolloutRefused: if the roll-out is over, the window was counted with other numbers, or a
+        release is of another adapter or window.
       RolloutDamaged: if a row was changed or cut.
       ScenarioError: if the file is no window.
     """
     from fedspeech.rollout.decisions import Rollout
 
     found = Rollout.open(Path(folder))
-    found.look(_window(window))
+    if window is not None and new is None and old is None:
+        found.look(window_of(window))
+    elif window is None and new is not None and old is not None:
+        found.look(window_of_releases(found, new, old))
+    else:
+        raise ArgumentRefused("give the counts of a window, or both `new` and `old`")
     return RolloutReport(found)
 
 
@@ -345,22 +357,10 @@ def _plan(plan: str | Path | RolloutPlan) -> RolloutPlan:
     if isinstance(plan, RolloutPlan):
         return plan
     try:
-        text = read_file(plan, _MOST_BYTES).decode()
+        text = read_file(plan, MOST_BYTES).decode()
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{plan} must be UTF-8 text: {error}") from error
     return in_words(lambda: RolloutPlan.from_toml(text))
-
-
-def _window(window: str | Path | Mapping[str, Any]) -> Window:
-    from fedspeech.rollout.guardrails import Window
-
-    try:
-        given = window
-        if not isinstance(given, Mapping):
-            given = json.loads(read_file(given, _MOST_BYTES))
-        return Window.of_record(given)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ScenarioError(f"these are no counts of one window: {error}") from error
 
 
 def _ledger_head(file: Path) -> str:
@@ -370,4 +370,4 @@ def _ledger_head(file: Path) -> str:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(read_file(file, _MOST_BYTES)).hexdigest()
+    return hashlib.sha256(read_file(file, MOST_BYTES)).hexdigest()

@@ -54,7 +54,9 @@ class RolloutForecast(Printed):
             soft_wrap=True,
         )
         for small, pooled in self.forecast.merged.items():
-            console.print(f"{small} is too small to stand alone: it is counted in {pooled}")
+            console.print(
+                f"{small} is too small to stand alone: it is counted in {pooled}", soft_wrap=True
+            )
         console.print(_power(self.forecast.detectable))
         for stage in self.forecast.refused:
             console.print(f"refused: {self.forecast.reason(stage)}", soft_wrap=True)

@@ -47,13 +47,20 @@ def start(
     show(found, as_json)
 
 
+@said_in_options()
 def look(
     folder: FolderArgument,
-    window: Annotated[Path, typer.Argument(help="Counts of one window, JSON.")],
+    window: Annotated[
+        Path | None, typer.Argument(help="Counts of one window, JSON; default: two releases.")
+    ] = None,
+    new: Annotated[
+        Path | None, typer.Option(help="A release that evaluates the new version in the window.")
+    ] = None,
+    old: Annotated[Path | None, typer.Option(help="Likewise of the old version.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look after one more window: promotes, pauses or rolls back by itself."""
-    show(fs.rollout_look(folder, window), as_json)
+    show(fs.rollout_look(folder, window, new=new, old=old), as_json)
 
 
 def promote(folder: FolderArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:

@@ -271,9 +271,12 @@ class Evaluator:
             for model, vector in vectors.items()
         }
 
-    def own_adapters(self, shipped: FloatVector, shots: int) -> list[FloatVector]:
+    def own_adapters(
+        self, shipped: FloatVector, shots: int, *, guarded: bool = True
+    ) -> list[FloatVector]:
         """Every held-out phone's own adapter with so many shots, in order, each shape (d,)."""
-        return [phone.adapter(shipped) for phone in self._adapt(shipped, shots, control=False)]
+        own = self._adapt(shipped, shots, control=False)
+        return [phone.adapter(shipped, guarded=guarded) for phone in own]
 
     def accuracy(self, vector: FloatVector, phone: HeldOutPhone) -> float:
         """Share of a phone's judged examples that an adapter answers rightly."""

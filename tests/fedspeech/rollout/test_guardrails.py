@@ -68,7 +68,7 @@ def test_a_withheld_cell_says_nothing_and_the_others_go_on():
 def test_clips_that_drown_in_their_noise_are_withheld():
     found = counts(0.5, total=200.0, noise=100.0)
     assert not found.usable(100).any()
-    assert counts(0.5, total=301.0, noise=100.0).usable(100).all()
+    assert counts(0.5, total=425.0, noise=100.0).usable(100).all()
 
 
 def test_segments_and_stages_share_the_chance_of_a_false_alarm():
@@ -95,8 +95,10 @@ def test_the_variance_is_that_of_phones_drawn_one_by_one():
     noise = 5.0
     correct = answers[:, :, :phones].sum(-1) + noise * rng.standard_normal((windows, draws))
     old = answers[:, :, phones:].sum(-1) + noise * rng.standard_normal((windows, draws))
-    total = phones * clips + noise * rng.standard_normal((windows, draws))
-    old_total = old_phones * clips + noise * rng.standard_normal((windows, draws))
+    # Noise is in correct clips and in others, and the clips are the sum of both.
+    extra = noise * rng.standard_normal((2, windows, draws))
+    total = phones * clips + extra[0] + correct - answers[:, :, :phones].sum(-1)
+    old_total = old_phones * clips + extra[1] + old - answers[:, :, phones:].sum(-1)
     full = np.full((windows, draws, 1), noise)
     found = Counts(*(one[..., None] for one in (correct, total, old, old_total)), full, full)
     sums = Sums(found, np.ones(full.shape, bool), plan)

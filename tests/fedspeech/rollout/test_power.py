@@ -61,6 +61,9 @@ def test_a_stage_that_could_find_nothing_is_refused_with_what_would_do():
     phones = int(said.partition("a population of ")[2].split()[0].replace(",", ""))
     assert not forecast(dataclasses.replace(plan, phones=phones)).refused
     assert forecast(dataclasses.replace(plan, phones=int(0.9 * phones))).refused
+    share = float(said.partition("or a stage of ")[2].split()[0]) / 100
+    larger = (Stage(share=share), Stage(share=1.0))
+    assert not forecast(dataclasses.replace(plan, stages=larger)).refused
 
 
 def test_k_min_withholds_what_is_too_small_to_be_shown():

@@ -10,7 +10,7 @@ from fedspeech.rollout.power import forecast
 from fedspeech.rollout.simulation import simulate
 
 ACCENTS = {"accent": {"us": 0.5, "uk": 0.25, "in": 0.15, "scottish": 0.1}}
-POPULATION = 1_200_000
+POPULATION = 600_000
 """At which 5 points in an accent of a tenth of the phones are found by a stage of 1 %."""
 PLAN = RolloutPlan(
     phones=POPULATION, segments=ACCENTS, evaluation=Evaluation(epsilon=4.0, phone_stddev=0.1)

@@ -133,6 +133,7 @@ def test_a_phone_is_told_to_take_to_wait_and_to_go_back(phone, keys, send):
         found = statement(version=Version(0, 1), number=number, share_ppm=share_ppm)
         return PhoneStage(phone.folder).hear(found.signed(keys.ours.signing), NOW)
 
+    assert not stage.drops_own_adapter(0, 10**6)  # nobody said anything yet
     assert told(0, 1) == "wait"  # one phone in a million has a secret for which this fails
     assert told(1, 1_000_000) == "take"
     phone.apply(send(1), NOW)
@@ -142,6 +143,8 @@ def test_a_phone_is_told_to_take_to_wait_and_to_go_back(phone, keys, send):
     assert told(4, 0) == "wait"
     with pytest.raises(UpdateRefused, match="must not fall from 0 to 1000000"):
         told(5, 1_000_000)
+    assert not stage.drops_own_adapter(100, 159)
+    assert stage.drops_own_adapter(100, 160)
     phone.apply(make_new_keys(keys.next.trust, keys.ours.recovery), NOW)
     assert PhoneStage(phone.folder).heard.statement.number == 4
     (phone.folder / "stage.json").write_bytes(b"{}")

@@ -81,6 +81,23 @@ def counts(place, first_day, south=0.9):
     return file
 
 
+def release(place, name, adapter_sha256, first_day=1, south=0.9, measure="accuracy"):
+    """A release of a federated evaluation, as `fedspeech analyze` writes it."""
+    counts = [
+        {"segment": f"accent={value}", "correct": share * 20_000, "total": 20_000,
+         "noise_stddev": 30.0}
+        for value, share in (("north", 0.9), ("south", south))
+    ]  # fmt: skip
+    found = {
+        "first_day": first_day, "last_day": first_day + 6, "measure": measure,
+        "adapter_sha256": adapter_sha256, "segment_counts": counts,
+    }  # fmt: skip
+    folder = place / name
+    folder.mkdir(exist_ok=True)
+    (folder / "analysis.json").write_text(json.dumps({"evaluation": found}))
+    return folder
+
+
 def told(place, capsys):
     """What the phone does with the statement of the stage that is open."""
     rollout.statement(
@@ -148,7 +165,9 @@ def test_files_that_are_none_are_refused_in_words(place, capsys):
     with pytest.raises(ScenarioError, match="phones must be at least 1"):
         rollout.plan(place / "bad.toml")
     (place / "few.toml").write_text("phones = 500\n[evaluation]\nepsilon = inf\n")
-    with pytest.raises(RolloutRefused, match=r"a population of .* phones would do; no epsilon"):
+    with pytest.raises(
+        RolloutRefused, match=r"a population of .* phones; no epsilon would"
+    ):
         rollout.start(
             place / "rollout", place / "few.toml", registry=place / "registry", model="kitchen"
         )
@@ -182,3 +201,29 @@ def test_the_page_says_what_was_decided_and_asks_for_nothing(place, capsys):
     assert "accent=south lost 20.0\u00a0points of accuracy" in page
     assert "http://" not in page.split("</style>")[0]
     assert "default-src &#39;none&#39;" in page
+
+
+def test_a_look_reads_one_release_of_each_version(place, capsys):
+    served = start(place, capsys)
+    new, old = (served[name]["parameters_sha256"] for name in ("release", "control"))
+    assert new != old
+    fine = release(place, "old", old)
+    for folder, why in (
+        (release(place, "swapped", old), "evaluates the adapter .* and kitchen 0.2 is"),
+        (release(place, "late", new, first_day=8), "in the same window, got days .8, 14. and"),
+    ):
+        with pytest.raises(RolloutRefused, match=why):
+            rollout.look(place / "rollout", new=folder, old=fine)
+    with pytest.raises(ScenarioError, match="guardrails read accuracy, got word_errors"):
+        rollout.look(
+            place / "rollout", new=release(place, "words", new, measure="word_errors"), old=fine
+        )
+    with pytest.raises(ScenarioError, match="holds no release of an evaluation"):
+        rollout.look(place / "rollout", new=place / "nothing", old=fine)
+    with pytest.raises(ScenarioError, match="give the counts of a window, or both --new and --old"):
+        rollout.look(place / "rollout", new=fine)
+    found = printed(
+        capsys, rollout.look, place / "rollout", new=release(place, "new", new, south=0.8), old=fine
+    )
+    assert found["state"] == "rolled back"
+    assert found["looks"][0]["window"] == [1, 7]
