@@ -1,13 +1,18 @@
 """`fedspeech rollout`: from a plan to a rollback, with phones that find their own stage."""
 
 import json
+import math
 
 import pytest
 from adapters_to_send import BASE, adapter_file, stepped
+from tiny_experiment import tiny_scenario
 
 import fedspeech as fs
 from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused, ScenarioError
 from fedspeech.hash_chain import forget_head
+from fedspeech.rollout.bound import Bound
+from fedspeech.rollout.decisions import Rollout
+from fedspeech.rollout.plan import Evaluation
 from simulations.commands import ota, registry, rollout
 
 PLAN = """
@@ -165,9 +170,7 @@ def test_files_that_are_none_are_refused_in_words(place, capsys):
     with pytest.raises(ScenarioError, match="phones must be at least 1"):
         rollout.plan(place / "bad.toml")
     (place / "few.toml").write_text("phones = 500\n[evaluation]\nepsilon = inf\n")
-    with pytest.raises(
-        RolloutRefused, match=r"a population of .* phones; no epsilon would"
-    ):
+    with pytest.raises(RolloutRefused, match=r"a population of .* phones; no epsilon would"):
         rollout.start(
             place / "rollout", place / "few.toml", registry=place / "registry", model="kitchen"
         )
@@ -227,3 +230,36 @@ def test_a_look_reads_one_release_of_each_version(place, capsys):
     )
     assert found["state"] == "rolled back"
     assert found["looks"][0]["window"] == [1, 7]
+
+
+@pytest.mark.slow
+def test_a_release_that_was_analyzed_is_read_as_it_was_written(tmp_path):
+    """Forty phones evaluate the base, which stands for both versions."""
+    phones = fs.Experiment.from_scenario(tiny_scenario("corpus.federated_phones=40"))
+    asked = {
+        "name": "accuracy", "query": "evaluation", "segments": [{"name": "noise", "leave_out": []}],
+        "k_min": 1, "epsilon": math.inf, "window": {"first_day": 7, "days": 7},
+        "bound": {"max_per_cell": 4}, "settings": {"adapter": "base", "measure": "accuracy"},
+        "privacy": {"mechanism": "none", "participation": "round_robin", "dropout_rate": 0.0},
+    }  # fmt: skip
+    found = fs.analyze(asked, phones, out=tmp_path / "release", progress=False)
+    counted = found.evaluation
+    hashes = dict.fromkeys(("base", "adapter", "card", "metrics"), "ab" * 32)
+    release = Bound(
+        model="kitchen", version="0.1", parameters_sha256=counted.adapter_sha256,
+        **{f"{name}_sha256": value for name, value in hashes.items()},
+    )  # fmt: skip
+    names = [one.segment.partition("=")[2] for one in counted.segment_counts]
+    plan = fs.RolloutPlan(
+        phones=10**6, segments={"noise": dict.fromkeys(names, 1 / len(names))},
+        evaluation=Evaluation(epsilon=math.inf, clips_per_phone=4, clips=4, k_min=1),
+    )  # fmt: skip
+    Rollout.start(tmp_path / "rollout", plan, release=release, control=None)
+    report = fs.rollout_look(tmp_path / "rollout", new=found.path, old=found.path)
+    look = report.rollout.looks[-1]
+    forget_head(tmp_path / "rollout" / "rollout.jsonl")
+    assert look.window == (7, 13)
+    assert {one.segment: one.total for one in look.segments} == {
+        one.segment: one.total for one in counted.segment_counts
+    }
+    assert [one.difference for one in look.segments] == pytest.approx([0.0] * len(names))
