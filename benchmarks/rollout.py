@@ -112,7 +112,7 @@ def page(rows: Sequence[dict[str, Any]], seeds: int) -> str:
     figure = Figure(
         key="stopped",
         title="How often 5 points of loss in one accent are stopped early",
-        visibility=("public",),
+        visibility=("simulation_only",),
         says=f"The accent has a tenth of the phones; {seeds} simulated roll-outs a point. Dashed: "
         "90 %.",
         header=("epsilon", "phones", "finds at 1 %, points", "stopped early", "harmless reached"),

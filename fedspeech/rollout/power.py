@@ -137,24 +137,29 @@ def _merge(plan: RolloutPlan) -> tuple[RolloutPlan, dict[str, str]]:
     """Pools the smallest values of each attribute until every pool shows the margins."""
     groups: dict[str, str] = {}
     for name in plan.segments:
-        while (values := plan.segments[name]) and len(values) > 1:
-            lacking = {
-                one.segment
-                for stage in plan.watched
-                for one in detectable(plan, stage)
-                if not one.suffices
-            }
-            if not any(f"{name}={value}" in lacking for value in values):
-                break
-            first, second = sorted(values, key=lambda value: (values[value], value))[:2]
-            pooled = "+".join(sorted({*first.split("+"), *second.split("+")}))
-            left = {value: share for value, share in values.items() if value not in (first, second)}
-            changed = {**left, pooled: values[first] + values[second]}
+        parts: dict[str, tuple[str, ...]] = {value: (value,) for value in plan.segments[name]}
+        while len(values := plan.segments[name]) > 1 and _lacks(plan, name):
+            pair = sorted(values, key=lambda value: (values[value], value))[:2]
+            members = tuple(sorted(part for value in pair for part in parts[value]))
+            pooled = "+".join(members)
+            parts[pooled] = members
+            left = {value: share for value, share in values.items() if value not in pair}
+            changed = left | {pooled: sum(values[value] for value in pair)}
             plan = dataclasses.replace(plan, segments={**plan.segments, name: changed})
         for pooled in plan.segments[name]:
-            if "+" in pooled:
-                groups |= {f"{name}={value}": f"{name}={pooled}" for value in pooled.split("+")}
+            if len(parts[pooled]) > 1:
+                groups |= {f"{name}={value}": f"{name}={pooled}" for value in parts[pooled]}
     return plan, groups
+
+
+def _lacks(plan: RolloutPlan, attribute: str) -> bool:
+    """Whether some stage would not show its margin in some value of an attribute."""
+    own = {f"{attribute}={value}" for value in plan.segments[attribute]}
+    return any(
+        one.segment in own and not one.suffices
+        for stage in plan.watched
+        for one in detectable(plan, stage)
+    )
 
 
 def _what_would_do(plan: RolloutPlan, stage: Stage) -> str:
