@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import shutil
 from pathlib import Path
 
 from fedspeech import hash_chain
@@ -16,6 +17,7 @@ from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.files import remove_made, write_text
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.queries.analytics import Analytics
 from fedspeech.queries.withholding import withhold
 from fedspeech.round import ServerState
@@ -36,7 +38,7 @@ from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
 
 JOB, SCENARIO, ENVIRONMENT = "job.json", "scenario.toml", "environment.json"
-LOCK, PHONES, SIMULATION_ONLY = "run.lock", "phones", "simulation_only"
+LOCK, PHONES, CHECKPOINTS, SIMULATION_ONLY = "run.lock", "phones", "checkpoints", "simulation_only"
 
 
 def release(
@@ -91,6 +93,10 @@ def release(
         with progress.stage("answer"):
             analysis = _answer(asked, job, folder, found)
             analysis.save()
+            # The server keeps no cell that readers do not see; and phones that answered once need
+            # not remember it for another server, which the ledger would refuse.
+            for left in (CHECKPOINTS, PHONES):
+                shutil.rmtree(folder / left, ignore_errors=True)
     return analysis
 
 
@@ -117,20 +123,25 @@ def _prepared(asked: Asked, folder: Path, cache: Path | None, ledger: Path | Non
     place = folder / LEDGER
     if ledger is not None:
         share_ledger(place, ledger)
-    try:
-        Ledger.require_first_round(place, release.plan, release.query.release_window)
-    except BudgetExhausted as error:
-        raise type(error)(f"{release.file.name}: {error}") from error
+    _require_unreleased(asked, place, release.query.release_window)
     write_text(folder / PLAN, release.file.to_toml())
     write_text(folder / SCENARIO, to_toml(scenario))
     environment = capture_environment(torch_threads=1)
     write_text(folder / ENVIRONMENT, environment.model_dump_json(indent=2) + "\n")
     job = asked.job(cache_folder(cache), folder.resolve() / SIMULATION_ONLY)
     # Once more: an evaluation's question names the adapter, which is read by now.
-    Ledger.require_first_round(place, release.plan, job.query.release_window)
+    _require_unreleased(asked, place, job.query.release_window)
     job = dataclasses.replace(job, durable_state=str((folder / PHONES).resolve()))
     job.save(folder / JOB)
     return job
+
+
+def _require_unreleased(asked: Asked, ledger: Path, window: ReleaseWindow | None) -> None:
+    """Refuses what the ledger would refuse, by the plan's name and before the work for it."""
+    try:
+        Ledger.require_first_round(ledger, asked.release.plan, window)
+    except BudgetExhausted as error:
+        raise type(error)(f"{asked.release.file.name}: {error}") from error
 
 
 def _answer(

@@ -66,6 +66,10 @@ class LedgerReport(Printed):
         for line in _checked_words(self.file, account, self.kept, self.named):
             console.print(line, soft_wrap=True)
         console.print(table(header, rows, right=header[-2:]), soft_wrap=True)
+        for run in account.runs:
+            if run.window is not None and run.charged:
+                asked = f"{run.window.says}, {run.window.days}"
+                console.print(f"{run.run_id[:8]} asked once: {asked}", soft_wrap=True)
         for notice in account.notices:
             console.print(f"as it stands, {notice}", soft_wrap=True)
         for noise in sorted({run.noise for run in account.runs}):
@@ -155,6 +159,7 @@ def _facts(account: Ledger) -> dict[str, Any]:
         {
             **{name: getattr(run, name) for name in of_run},
             **{name: getattr(run.plan, name) for name in of_plan},
+            **({"window": run.window.to_record()} if run.window else {}),
         }
         for run in account.runs
     ]

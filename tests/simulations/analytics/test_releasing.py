@@ -76,6 +76,8 @@ def test_an_answer_is_noisy_cells_with_intervals_and_its_price(released):
     kinds = [row["kind"] for row in rows(folder / "population.jsonl")]
     assert kinds == ["opened", "charge", "outcome"]
     opened = rows(folder / "population.jsonl")[0]
+    assert "asked once: Histogram by device, days 0 to 6" in str(fs.ledger(found.path))
+    assert not list(found.path.rglob("*.safetensors"))
     assert (opened["purpose"], opened["window"]["says"]) == ("analytics", "Histogram by device")
 
 
