@@ -72,6 +72,7 @@ PUBLIC: Mapping[str, str] = {
     "check_adapter": "fedspeech.models.adapters.checking:check_adapter",
     "check_folder": "simulations.api.corpora:check_folder",
     "compare": "simulations.api.run:compare",
+    "compare_kinds": "simulations.api.exporting:compare_kinds",
     "deployment_keys": "simulations.api.deployment:deployment_keys",
     "doctor": "simulations.api.doctor:doctor",
     "dry_run_round": "simulations.api.exporting:dry_run_round",

@@ -38,6 +38,7 @@ from simulations.api.deployment import deployment_keys as deployment_keys
 from simulations.api.deployment import prepare as prepare
 from simulations.api.doctor import doctor as doctor
 from simulations.api.exporting import benchmark as benchmark
+from simulations.api.exporting import compare_kinds as compare_kinds
 from simulations.api.exporting import dry_run_round as dry_run_round
 from simulations.api.exporting import evaluate_listening as evaluate_listening
 from simulations.api.exporting import export as export
@@ -138,6 +139,7 @@ __all__ = [
     "check_adapter",
     "check_folder",
     "compare",
+    "compare_kinds",
     "deployment_keys",
     "doctor",
     "dry_run_round",

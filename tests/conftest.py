@@ -15,6 +15,11 @@ settings.load_profile("fedspeech")
 _STATE = tempfile.TemporaryDirectory(prefix="fedspeech-state-")
 os.environ["FEDSPEECH_STATE"] = _STATE.name
 
+# What `made_once` makes is for all workers: they are started with the environment of this process.
+if "FEDSPEECH_MADE_ONCE" not in os.environ:
+    _MADE_ONCE = tempfile.TemporaryDirectory(prefix="fedspeech-made-once-")
+    os.environ["FEDSPEECH_MADE_ONCE"] = _MADE_ONCE.name
+
 
 def pytest_make_parametrize_id(config, val, argname):
     """Name bytes by their number: what they hold may change with the clock, as gzip's header does.

@@ -4,10 +4,11 @@ By default each is read by the command line. `-m slow` runs those that take seco
 others, all in one folder that a reader of the documents would have made by then.
 """
 
+import contextlib
+import io
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.synthesis.lexicon import pronunciation
-from simulations.cli import app
+from simulations.cli import app, main
+from simulations.run.runner import simulate
+from simulations.scenario.reading import read_scenario
+from simulations.scenario.writing import to_toml
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("FEDSPEECH_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -102,30 +107,42 @@ def record(folder):
 
 
 def run(words, folder):
-    done = subprocess.run(
-        [sys.executable, "-c", "from simulations.cli import main; main()", *words],
-        cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done
+    """Runs a command in a folder and in this process, where what it imports is there already."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["fedspeech", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code, said.getvalue()[-2000:]
+
+
+def read_so_far(folder, scenario):
+    """What a reader of the documents has by then: two runs, a ledger, recordings, scenarios."""
+    record(folder / "my-recordings")
+    soundfile.write(folder / "street.wav", np.random.default_rng(1).normal(0, 0.05, 64_000), 16_000)
+    for seed, name in ((1, "A"), (2, "B")):
+        simulate(
+            scenario.model_copy(update={"seed": seed}), out=folder / "runs" / name, workers=1,
+            cache=cache(), ledger=folder / "population.jsonl",
+        )  # fmt: skip
+    for name in ("mine.toml", "recommended.toml"):
+        (folder / name).write_text(to_toml(read_scenario("quick")), encoding="utf-8")
+    policy = (ROOT / "docs" / "mitigations.md").read_text("utf-8")
+    (folder / "policy.toml").write_text(policy.partition("```toml\n")[2].partition("```")[0])
+    return folder
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """The folder of somebody who has read so far: two runs, a ledger, recordings, scenarios."""
-    folder = tmp_path_factory.mktemp("reader")
-    record(folder / "my-recordings")
-    soundfile.write(folder / "street.wav", np.random.default_rng(1).normal(0, 0.05, 64_000), 16_000)
-    shared = ["--ledger", "population.jsonl"]
-    run(["simulate", "--scenario", "quick", "--out", "runs/A", *shared], folder)
-    run(["simulate", "--scenario", "quick", "--seed", "2", "--out", "runs/B", *shared], folder)
-    shown = run(["scenarios", "show", "quick"], folder).stdout
-    for name in ("mine.toml", "recommended.toml"):
-        (folder / name).write_text(shown, encoding="utf-8")
-    policy = (ROOT / "docs" / "mitigations.md").read_text("utf-8")
-    (folder / "policy.toml").write_text(policy.partition("```toml\n")[2].partition("```")[0])
-    return folder
+    """The folder of a reader whose runs are tiny and left no file for phones."""
+    return read_so_far(tmp_path_factory.mktemp("reader"), tiny_scenario())
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory):
+    """The folder of a reader whose runs made every file."""
+    return read_so_far(tmp_path_factory.mktemp("listener"), read_scenario("quick"))
 
 
 def marked():
@@ -138,12 +155,12 @@ def marked():
         marks = [pytest.mark.slow if short else pytest.mark.soak]
         if "DATA" in command and not DATA.is_dir():
             marks.append(pytest.mark.skip(reason=f"no real recordings in {DATA}"))
-        yield pytest.param(command, marks=marks)
+        yield pytest.param(command, "reader" if short else "listener", marks=marks, id=command)
 
 
-@pytest.mark.parametrize("command", marked())
-def test_a_documented_command_runs_as_written(command, reader):
-    words = arguments(command)
+@pytest.mark.parametrize(("command", "folder"), marked())
+def test_a_documented_command_runs_as_written(command, folder, request):
+    words, reader = arguments(command), request.getfixturevalue(folder)
     if words[0] in ("simulate", "prepare") and "--out" not in words:
         words += ["--out", f"out-{len(list(reader.glob('out-*')))}"]
     run(words, reader)

@@ -12,6 +12,7 @@ from simulations.progress import RunProgress
 
 if TYPE_CHECKING:
     from simulations.artifacts.benchmarking import Timings
+    from simulations.artifacts.compared_kinds import KindsCompared
     from simulations.artifacts.exporting import Export, Verified
     from simulations.artifacts.listening import Detections
     from simulations.artifacts.on_device_round import RoundCheck
@@ -197,3 +198,27 @@ def evaluate_listening(
         Path(file), folder=path_of(folder), hours=synthetic_hours, seed=seed, out=path_of(out),
         detecting=Detecting.of(Path(file), threshold, smoothing_ms, cooldown_ms),
     )  # fmt: skip
+
+
+def compare_kinds(run: str | Path, *, synthetic_hours: float = 0.5, seed: int = 0) -> KindsCompared:
+    """Has a run's model and all of its files listen to the same sound, by one recipe.
+
+        >>> import fedspeech as fs
+        >>> found = fs.compare_kinds("runs/quick", synthetic_hours=0.01)
+        >>> list(found.points), found.points["torch"].keywords
+        (['torch', 'float', 'streaming', 'personal'], 6)
+
+    Args:
+      run: a finished run; its folder `export` has a streaming file, whose recipe is the one for
+        all, and others.
+      synthetic_hours: of sound without a target word; 600 words an hour are said beside it.
+      seed: of the sound, which chose no recipe.
+
+    Raises:
+      FedspeechError: if the folder is no run folder, or has no streaming file.
+    """
+    from simulations.artifacts.compared_kinds import compare_kinds as compare
+
+    if not synthetic_hours > 0:
+        raise ArgumentRefused(f"`synthetic_hours` must be above 0, got {synthetic_hours}")
+    return compare(Path(run), hours=synthetic_hours, seed=seed)

@@ -49,11 +49,21 @@ def listen(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
     ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Hear --synthetic-hours with every file of the run FILE."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Stream sound through an exported file: print detections, or false accepts per hour."""
+    """Stream sound through an exported file: print detections, or false accepts per hour.
+
+    With --compare, FILE is a run: its model and all of its files listen by one recipe.
+    """
     if sum(option is not None for option in (wav, folder, hours)) != 1:
         raise ScenarioError("listen takes one of --wav, --folder and --synthetic-hours")
+    if compare and hours:
+        show(fs.compare_kinds(file, synthetic_hours=hours, seed=seed), as_json)
+        return
     if wav:
         show(
             fs.listen(

@@ -296,11 +296,16 @@ def _handle(message, context):
 
 
 class FreshProcessGrid(InProcessGrid):
-    """A process for every message, as Flower's deployment engine has it."""
+    """A process for every message, as Flower's deployment engine has it.
+
+    Each is a copy of one that has imported the app and handled nothing: imports take seconds.
+    """
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self._pool = multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1)
+        fresh = multiprocessing.get_context("forkserver")
+        fresh.set_forkserver_preload(["clients.app"])
+        self._pool = fresh.Pool(2, maxtasksperchild=1)
 
     def send_and_receive(self, messages, *, timeout=None):
         messages = list(messages)
@@ -416,12 +421,12 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
 def test_shards_without_phones_in_a_round_are_no_failures(tmp_path):
     """A dozen phones in eight shards: in most rounds some shard has nobody."""
     path, job, arrays = make_job(
-        tmp_path, phones=14, num_shards=8, secure_aggregation="masked", rounds=12,
-        max_participations=12,
+        tmp_path, phones=14, num_shards=8, secure_aggregation="masked", rounds=6,
+        max_participations=6,
         participation_probability=0.6, min_cohort=3, min_reporting=2, dropout_rate=0.05,
         clip_norm=0.2, noise_multiplier=4.0,
     )  # fmt: skip
     records, _, _ = run(tmp_path, path, job, arrays)
     reasons = [record.reason for record in records if record.status != "completed"]
     assert not [reason for reason in reasons if "shard" in reason]
-    assert len(reasons) < 4
+    assert len(reasons) < 3

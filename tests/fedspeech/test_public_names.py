@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from made_once import quick_run
 
 import fedspeech as fs
 
@@ -104,7 +106,7 @@ def examples():
 def finished(tmp_path_factory):
     """A folder in which somebody has run `quick` and holds a recording of a street."""
     folder = tmp_path_factory.mktemp("examples")
-    fs.simulate("quick", out=folder / "runs" / "quick", progress=False, workers=1)
+    shutil.copytree(quick_run(), folder / "runs" / "quick")
     rng = np.random.default_rng(1)
     soundfile.write(folder / "street.wav", rng.normal(0, 0.01, 32_000), 16_000)
     return folder

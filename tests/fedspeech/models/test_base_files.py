@@ -1,9 +1,7 @@
 """Files of bases that are wrong or do not fit on the disk: named, refused, and nothing is lost."""
 
-import functools
 import os
 import resource
-import signal
 import struct
 import subprocess
 import sys
@@ -14,6 +12,8 @@ from safetensors.numpy import load_file, save_file
 from sources import ROOT
 
 from fedspeech.models.base import Base, default_base_path
+from simulations.cli import main
+from simulations.progress import RunProgress
 
 tflite_files = pytest.importorskip("tflite_files", reason="LiteRT is the extra tflite")
 
@@ -119,24 +119,27 @@ def test_a_disk_that_is_full_leaves_the_base_that_was_there(folder, tmp_path, fo
 
 
 @pytest.mark.slow
-def test_interrupting_pretrain_leaves_the_base_that_was_there(tmp_path):
-    out = tmp_path / "base.safetensors"
+def test_interrupting_pretrain_leaves_the_base_that_was_there(tmp_path, monkeypatch, capfd):
+    """In the middle of the work; how a signal gets there, tests of runs show."""
+    out, told = tmp_path / "base.safetensors", []
     out.write_bytes(default_base_path().read_bytes())
-    child = subprocess.Popen(
-        [sys.executable, "-c", "from simulations.cli import main; main()", "pretrain",
-         "--words", "yes no", "--out", str(out), "--cache", str(tmp_path / "cache")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        # Whoever runs tests in the background ignores SIGINT, and children inherit that.
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+
+    def interrupted(_, done, total, part=""):
+        told.append((done, total))
+        if 0 < done < total:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunProgress, "advance", interrupted)
+    monkeypatch.setattr(
+        sys, "argv",
+        ["fedspeech", "pretrain", "--words", "yes no", "--out", str(out), "--cache",
+         str(tmp_path / "cache")],
     )  # fmt: skip
-    for line in child.stdout:
-        if line.startswith("  pretrain"):  # it is in the middle of the work
-            break
-    child.send_signal(signal.SIGINT)
-    said = child.communicate(timeout=120)
-    assert child.returncode == 130, said
-    assert "Traceback" not in said[1]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    assert told
+    assert "Traceback" not in capfd.readouterr().err
     assert Base.load(out).sha256 == Base.load(default_base_path()).sha256
     assert set(os.listdir(tmp_path)) <= {"base.safetensors", "cache"}
     assert not list(tmp_path.rglob("*.partial"))

@@ -82,8 +82,11 @@ def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, threa
     check_ring(200, bits, threat_model, colluders=10)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize(
+    "bits",
+    [pytest.param(16, marks=pytest.mark.soak), pytest.param(24, marks=pytest.mark.soak),
+     pytest.param(32, marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_a_thousand_phones_on_a_ring_open_the_sum_of_those_who_stay(bits):
     check_ring(1000, bits, "malicious", colluders=100)
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from made_once import tiny_run
 from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.errors import ArgumentRefused, ExportRefused, FedspeechError, ScenarioError
@@ -38,8 +39,7 @@ AT_HALF = Detecting(rules=ListeningRules(), threshold=0.5, origin="asked for")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A tiny run with everything that a run exports by itself."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    return simulate(tiny_scenario("export.at_end=true"), out=folder, workers=1, cache=cache())
+    return shutil.copytree(tiny_run(), tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ CALLS = {
     "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
     "mitigate": {"mitigate"}, "jingles": {"find_jingles"},
-    "listen": {"listen", "evaluate_listening"}, "pretrain": {"pretrain"},
+    "listen": {"compare_kinds", "listen", "evaluate_listening"}, "pretrain": {"pretrain"},
     "scenarios list": {"scenarios"}, "scenarios show": {"to_toml"},
     "data list": {"known_corpora"}, "data check": {"check_folder"},
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
