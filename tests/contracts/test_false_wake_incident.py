@@ -1,4 +1,6 @@
-"""The scenario false-wake-incident at a small size: counts find the jingle, a threshold ends it."""
+"""The story of docs/debugging-without-audio.md at a small size: counts find it, and end it."""
+
+from pathlib import Path
 
 import pytest
 from tiny_experiment import cache
@@ -57,3 +59,17 @@ def test_the_rate_falls_after_the_threshold_and_its_price_is_seen(asked):
     assert after[headset].high < before[headset].low
     with pytest.raises(AlreadyReleased):
         asked("false-accepts-before", "again")
+
+
+def test_the_page_tells_of_this_scenario_and_asks_every_plan_once():
+    page = (Path(__file__).parents[2] / "docs" / "debugging-without-audio.md").read_text("utf-8")
+    scenario = fs.read_scenario("false-wake-incident")
+    assert f"{scenario.corpus.federated_phones:,} simulated phones" in page
+    assert f"`stage = {scenario.stage}`" in page
+    shares = [f"{100 * share:g}" for share in scenario.telemetry.threshold_change.stages]
+    assert f"goes to {', '.join(shares[:-1])} and {shares[-1]} % of them" in page
+    for question in ("wakes-where", "wakes-around", "wakes-scores"):
+        assert page.count(f"fedspeech analyze false-{question} ") == 1
+    for question in ("accepts", "rejects"):
+        for when in ("before", "after"):
+            assert page.count(f"fedspeech analyze false-{question}-{when} ") == 1
