@@ -60,7 +60,7 @@ def test_no_test_is_named_after_bytes(request):
         item.name
         for item in request.session.items
         for value in getattr(getattr(item, "callspec", None), "params", {}).values()
-        if isinstance(value, bytes) and value and repr(value)[2:-1] in item.name
+        if isinstance(value, bytes) and len(value) > 8 and repr(value)[2:-1] in item.name
     ]
     assert not held  # gzip's header holds the second: two workers collected two names
 

@@ -221,7 +221,7 @@ class HeavyHitters(Analytics):
 
     def _written(self, dataset: LocalDataset) -> list[NDArray[np.int64]]:
         """The words of a phone's sentences, those that can be written."""
-        if dataset.labels.ndim != 2:
+        if not dataset.holds_sentences:
             return []
         said = [Alphabet().decode(row) for row in dataset.labels]
         written = (self.spelling.write(word) for word in distinct(said))

@@ -63,6 +63,11 @@ class LocalDataset:
         """Number of clips."""
         return len(self.labels)
 
+    @property
+    def holds_sentences(self) -> bool:
+        """Whether clips are labeled by their characters."""
+        return self.labels.ndim == 2
+
     def __repr__(self) -> str:
         """Shows the shape only."""
         return f"LocalDataset(shape={self.embeddings.shape})"

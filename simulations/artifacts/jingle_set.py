@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from fedspeech.audio.channel import DEVICE_KINDS, RATE_HZ
-from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Vocabulary
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 from fedspeech.corpora.jingles import DrawnJingle, jingle, on_devices, said
 from fedspeech.errors import ScenarioError
 from fedspeech.tasks.keyword_stream import HeardStreams
@@ -144,7 +144,7 @@ class _Detector:
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
         labels = experiment.speakers.task.labels
-        if not isinstance(labels, Vocabulary):
+        if labels.output_unit != "clip":
             raise ScenarioError("jingles wake detectors of words; this task recognizes sentences")
         self.words, self.lexicon = labels.labels[:-NUM_NEGATIVE_LABELS], experiment.scenario.lexicon
         self.base = base_of(experiment.scenario, experiment.speakers, experiment.base, cache)

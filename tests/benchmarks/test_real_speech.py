@@ -120,7 +120,7 @@ def test_no_epsilon_stands_without_relation_delta_and_unit(rows):
     text = table([rows[:1]])
     assert cells(text, "epsilon_release") == ["2458.0, add/remove"]
     assert cells(text, "epsilon_server") == ["37.5, zero-out"]
-    assert cells(text, "delta; unit") == ["8.3e-03; user"]
+    assert cells(text, "delta; unit") == ["8.4e-03; user"]
 
 
 def test_speakers_that_no_seed_changes_are_said_to_be_the_same(rows):
