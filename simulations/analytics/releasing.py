@@ -40,6 +40,11 @@ from simulations.setup.embedding import cache_folder
 JOB, SCENARIO, ENVIRONMENT = "job.json", "scenario.toml", "environment.json"
 LOCK, PHONES, CHECKPOINTS, SIMULATION_ONLY = "run.lock", "phones", "checkpoints", "simulation_only"
 
+OWN_LEDGER = (
+    "no ledger of the population was named: this release is charged to one of its own, which knows "
+    "of no training and no other question, and no other folder is refused the same question"
+)
+
 
 def release(
     asked: Asked,
@@ -72,9 +77,12 @@ def release(
     file = asked.release.file
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = _made(out or Path("analytics") / f"{file.name}-{stamp}")
+    ledger = ledger or _own_ledger(asked)
     with hold_alone(folder / LOCK, "release"), progress:
+        if ledger is None:
+            progress.say(OWN_LEDGER)
         try:
-            job = _prepared(asked, folder, cache, ledger or _own_ledger(asked))
+            job = _prepared(asked, folder, cache, ledger)
             require_carried(job, engine)
         except BaseException:
             names = (LEDGER, PLAN, SCENARIO, ENVIRONMENT, JOB, LOCK)

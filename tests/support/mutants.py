@@ -1178,6 +1178,30 @@ MUTANTS = (
         after="least=k_min / sampling.scale_up",
         test="tests/fedspeech/queries/test_heavy_hitters.py::test_the_least_count_leaves_room_for_the_noise_of_all_counts",
     ),
+    Mutant(
+        part="ledger",
+        fault="a window is answered again by a run that was opened before the first was charged",
+        file="fedspeech/privacy/ledger.py",
+        before="            self._require_unreleased()  # another process may have been charged since `open`",
+        after="            pass",
+        test="tests/fedspeech/privacy/test_release_windows.py::test_of_two_runs_that_were_opened_the_second_cannot_be_charged",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a week that shares a day with one that was answered is another window",
+        file="fedspeech/privacy/release_window.py",
+        before="        shared = self.first_day <= other.last_day and other.first_day <= self.last_day",
+        after="        shared = self.first_day == other.first_day",
+        test="tests/fedspeech/privacy/test_release_windows.py::test_a_window_that_was_charged_is_refused_whatever_became_of_it",
+    ),
+    Mutant(
+        part="queries",
+        fault="a phone scores all of its clips whatever the bound",
+        file="fedspeech/queries/evaluation.py",
+        before="        clips = phone.take(counted[: self.max_per_cell])",
+        after="        clips = phone.take(counted)",
+        test="tests/fedspeech/queries/test_evaluation.py::test_a_phone_adds_no_more_than_its_bound_and_to_its_segment_alone",
+    ),
 )
 
 if __name__ == "__main__":
