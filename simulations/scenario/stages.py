@@ -40,7 +40,6 @@ TRAINING: Stage = 4
 PARTS: Mapping[str, Stage] = MappingProxyType(
     {
         "analyze": ANALYTICS,
-        "rollout": ANALYTICS,
         "personalize": PERSONALIZATION,
         "federated rounds": TRAINING,
         "tune": TRAINING,
@@ -48,7 +47,7 @@ PARTS: Mapping[str, Stage] = MappingProxyType(
     }
 )
 """Part of the tool to the stage from which it may be used. What stands nowhere here, such as export
-and listen, may be used at every stage."""
+and listen, may be used at every stage; so may a roll-out, which reads no scenario."""
 
 
 def require_stage(name: str, stage: Stage, part: str) -> None:

@@ -9,6 +9,8 @@ import fedspeech as fs
 from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.cli import app
 
+pytestmark = pytest.mark.slow  # plans are priced and users simulated, again and again
+
 POLICY = {
     "intents": {"high": ["stop"], "medium": ["on"]},
     "high": {"confirm": True},
