@@ -83,6 +83,8 @@ def test_a_share_by_accent_is_that_of_a_census(name, numerator, denominator):
 def test_false_accepts_are_per_hour_of_the_middle_of_each_bucket_of_listening():
     (found,) = census(NAMED["false_accepts_per_hour"](SCHEMA, last_day=6, max_per_cell=60))
     events = events_of()
+    assert tuple(HOURS) == SCHEMA.column("listening").buckets
+    assert list(HOURS.values()) == [3, 9, 15, 21]
     listening = events[:, SCHEMA.place("listening")]
     names = SCHEMA.names("listening")
     hours = sum(HOURS[name] * (listening == code).sum() for code, name in enumerate(names) if code)
