@@ -78,7 +78,7 @@ def negative_scenes(
         raise ValueError(f"shares must be positive, of {', '.join(SHARES)}, got {dict(shares)}")
     says = _Says.of(targets, lexicon)
     count = -(-int(seconds * RATE_HZ) // SCENE_SAMPLES)
-    kinds = list(islice(_in_turn(shares), count))
+    kinds = list(islice(in_turn(shares), count))
     for first in range(0, count, _SCENES_AT_ONCE):
         numbers = range(first, min(first + _SCENES_AT_ONCE, count))
         rngs = [stream(seed, "negative scene", number) for number in numbers]
@@ -90,7 +90,7 @@ def negative_scenes(
             yield Scene(kinds[number], accent, sound)
 
 
-def _in_turn(shares: Mapping[str, float]) -> Iterator[str]:
+def in_turn(shares: Mapping[str, float]) -> Iterator[str]:
     """Yields kinds so that every beginning has the shares, as nearly as whole scenes can."""
     total, owed = sum(shares.values()), dict.fromkeys(shares, 0.0)
     while True:

@@ -33,7 +33,7 @@ from simulations.results.spent import account, stated, with_account
 from simulations.results.summary import Summary
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
-from simulations.scenario.schema import Scenario
+from simulations.scenario.schema import MADE_FOR_TASK, Scenario
 from simulations.setup.definition import Experiment
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_experiment
@@ -95,7 +95,9 @@ class FinishedRun:
         # JSON's quoting is TOML's for such a string.
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = open_speakers(scenario, base) if experiment is None else experiment.speakers
+        # As when the base was yet to be made: its speakers were then drawn like all others.
+        made = scenario.base.source in MADE_FOR_TASK
+        voices = experiment.speakers if experiment else open_speakers(scenario, base, made=made)
         voices = without_pretraining_speakers(voices, base)
         _require_same_recordings(run, scenario, summary, voices)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job), experiment)

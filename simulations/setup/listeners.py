@@ -32,10 +32,11 @@ FloatArray = NDArray[np.float32]
 
 SHIPPED = 200  # hard negatives in the base's file
 COPIES = 2  # altered, of each recorded word
-CONTEXT_SAMPLES = 23_040  # of other sound before a word
+CONTEXT_SAMPLES = 12_800  # of other sound before a word: as far as its first window hears
 LATE_SAMPLES = 6_400  # after the end of a clip in which a word may still be found
 EARLY_SAMPLES = 4_800  # after its beginning
 AFTER_END_SAMPLES = 5_120  # after a word's last sound: windows that end there are words
+MINED_SEED = 2_000  # of the first hour that is mined; a run's seed draws phones, never the base
 SOUND_VERSION = 1
 """Raise it with any change of the sound of the same hour, or of its frames."""
 
@@ -145,6 +146,7 @@ def heard_word(
     assert isinstance(encoder, ForeignEncoder)
     sounds = sounds_before(CONTEXT_SAMPLES)
     before, after = sounds[rng.integers(len(sounds), size=2)]
+    after = after[: LATE_SAMPLES + encoder.hop_samples]
     before = before[rng.integers(encoder.hop_samples) :]  # hops fall anywhere in a word
     sound = np.concatenate([before, clip, after])
     found = windows(base, encoder.stream_frames(sound).numpy())
@@ -174,7 +176,7 @@ def hours_of_negatives(
     whole, targets = int(np.ceil(hours)), lesson.vocabulary.targets
     for number in range(whole):
         seconds = min(1.0, hours - number) * _HOUR
-        yield negative_frames(base, seconds, targets, number, lexicon, cache)
+        yield negative_frames(base, seconds, targets, MINED_SEED + number, lexicon, cache)
         if progress is not None:
             progress(number + 1, whole)
 

@@ -17,7 +17,7 @@ ZERO = parse_phones("zero", "Z IH1 R OW0")
 
 
 def test_every_beginning_has_the_shares():
-    kinds = list(islice(scenes._in_turn(SHARES), 1000))
+    kinds = list(islice(scenes.in_turn(SHARES), 1000))
     for count in (10, 50, 1000):
         found = Counter(kinds[:count])
         assert {
