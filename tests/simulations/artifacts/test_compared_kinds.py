@@ -39,6 +39,13 @@ def test_durations_are_counted_in_the_answers_of_a_file(stride):
     assert set(lengths) == {400 * HOP}
 
 
+def test_a_model_that_is_asked_as_seldom_answers_with_the_last_hop_of_each_call():
+    every = Kind(lambda sound: np.arange(len(sound))[:, np.newaxis])
+    seldom = compared_kinds._seldom(every, 4)
+    assert seldom.stride == 4
+    assert seldom.answers(np.zeros(12)).ravel().tolist() == [3, 7, 11]
+
+
 @pytest.fixture(scope="module")
 def compared():
     return compare_kinds(tiny_run(), hours=0.02, seed=3)
