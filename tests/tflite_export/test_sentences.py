@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -98,7 +99,8 @@ def test_a_file_that_says_something_else_is_refused_and_an_earlier_one_goes(
     trained = make_trained("frame_affine")
     monkeypatch.setattr(Network, "merged", lambda arrays: arrays)  # forgets the affine
     (tmp_path / FILES["float"]).write_bytes(b"of an earlier export")
-    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
+    card = make_card(trained, task=SENTENCES)
+    exported = export_sentences(trained, card, speech[:8], tmp_path, ["float", "personal"])
     assert "float" in exported.refused
     assert re.match("window, (same|largest)", exported.refused["float"])
     assert not (tmp_path / FILES["float"]).exists()
@@ -117,26 +119,36 @@ def test_a_card_of_another_model_is_refused_and_nothing_is_written(speech, make_
         )
 
 
-def test_a_file_is_verified_again_and_refused_for_another_model(speech, make_card, tmp_path):
-    trained = make_trained("frame_affine")
-    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
+@pytest.fixture(scope="module")
+def published(speech, make_card, tmp_path_factory):
+    """The model with an affine adapter, its files' folder, and what was verified, by kind."""
+    trained, folder = make_trained("frame_affine"), tmp_path_factory.mktemp("published")
+    card = make_card(trained, task=SENTENCES)
+    return trained, folder, export_sentences(trained, card, speech[:8], folder).verified
+
+
+def test_a_file_is_verified_again_and_refused_for_another_model(published, speech, tmp_path):
+    trained, folder, verified = published
+    family = SentenceFamily(trained, speech[:8])
     for kind, file in FILES.items():
-        found = verify(tmp_path / file, SentenceFamily(trained, speech[:8]))
+        found = verify(folder / file, family)
         assert found.kind == kind
-        assert found == exported.verified[kind]
+        assert found == verified[kind]
     moved = dict(trained.parameters) | {"head_bias": trained.parameters["head_bias"] + 1}
     other = SentenceFamily(replace(trained, parameters=moved), speech[:4])
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        verify(tmp_path / FILES["float"], other)
-    (tmp_path / "torn.tflite").write_bytes((tmp_path / FILES["int8"]).read_bytes()[:5_000])
+        verify(folder / FILES["float"], other)
+    (tmp_path / "torn.tflite").write_bytes((folder / FILES["int8"]).read_bytes()[:5_000])
     with pytest.raises(ExportRefused, match="cannot read"):
         verify(tmp_path / "torn.tflite", SentenceFamily(trained, speech[:4]))
 
 
-def test_one_kind_is_made_anew_and_files_of_the_same_model_stay(speech, make_card, tmp_path):
-    trained = make_trained("frame_affine")
+def test_one_kind_is_made_anew_and_files_of_the_same_model_stay(
+    published, speech, make_card, tmp_path
+):
+    trained, folder, _ = published
     card = make_card(trained, task=SENTENCES)
-    export_sentences(trained, card, speech[:8], tmp_path, ["float", "personal"])
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / FILES["int8"]).write_bytes(b"that no card lists")
     before = (tmp_path / FILES["personal"]).read_bytes()
     exported = export_sentences(trained, card, speech[:8], tmp_path, ["float"])
@@ -157,7 +169,8 @@ def test_a_front_end_that_hears_something_else_is_refused(speech, make_card, tmp
         return replace(arrays, window=np.float32(1.05) * arrays.window)
 
     monkeypatch.setattr(sentences, "network", louder)
-    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
+    card = make_card(trained, task=SENTENCES)
+    exported = export_sentences(trained, card, speech[:8], tmp_path)
     assert exported.refused["float"].startswith("hop, ")
     assert exported.refused["personal"].startswith("embed_hop, ")
 
@@ -166,6 +179,8 @@ def test_recorded_features_are_verified_without_sound(speech, make_card, tmp_pat
     trained = make_trained("frame_affine")
     with torch.inference_mode():
         features = LogMel(SPHINX_MFCC)(torch.from_numpy(speech[:8])).numpy()
-    exported = export_sentences(trained, make_card(trained, task=SENTENCES), features, tmp_path)
+    card = make_card(trained, task=SENTENCES)
+    exported = export_sentences(trained, card, features, tmp_path, ["float", "personal"])
+    assert not exported.refused
     assert exported.verified["float"].figure("window, same transcripts") == 1
     assert exported.verified["float"].figure("hop, same transcripts") is None
