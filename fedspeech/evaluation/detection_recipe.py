@@ -123,10 +123,11 @@ def choose(
     hop_ms: float,
     rate: float,
     streams: str,
-) -> DetectionRecipe:
+) -> DetectionRecipe | None:
     """Chooses the recipe with the fewest false rejects among those that keep to the rate.
 
     Where the rate allows less than one false accept of a word in all hours, none is allowed.
+    None: no threshold keeps to it, because probabilities of other sounds reach 1.
 
     Args:
       heard: logits (hops, c) of streams without a target word.
@@ -159,12 +160,13 @@ def choose(
             )
             threshold = float(special.expit(levels.max()))
             found = _counted(means, words, rules, threshold, hours)
+            if found.false_accepts > rate * hours + 1e-9:
+                continue
             if best is None or found.rejected < best.found.rejected:
                 best = DetectionRecipe(
                     rules=rules, threshold=threshold, hop_ms=hop_ms, rate=rate, found=found,
                     streams=streams,
                 )  # fmt: skip
-    assert best is not None
     return best
 
 
@@ -172,7 +174,7 @@ def _levels(means: Sequence[FloatArray], allowed: float, cooldown: int) -> Float
     """Each word's threshold, in log-odds, that keeps to its part of the allowed false accepts.
 
     By bisection over `THRESHOLDS`. The count need not fall with the threshold, because of the
-    cooldown, so a lower one may keep to it too; the one that is found does.
+    cooldown, so a lower one may keep to it too; the one that is found does, unless it is the last.
     """
     num_words = means[0].shape[1] - NUM_NEGATIVE_LABELS
     levels = np.empty(num_words)

@@ -24,6 +24,7 @@ from fedspeech.synthesis.lexicon import speakable
 from simulations.artifacts.listening import Detecting, open_listener
 from simulations.artifacts.model_listening import ModelListener
 from simulations.artifacts.stream_evaluation import keyword_counts, keywords_of
+from simulations.console import LOGGER
 from simulations.results.exported import Listening
 from simulations.scenario.schema import ListeningSettings
 from simulations.setup.speakers import SpeakerSplit
@@ -66,14 +67,17 @@ class PublicStreams:
     model: Trained | None = None
 
     def recipe(self, content: bytes) -> dict[str, Any] | None:
-        """The recipe of a file, as the card takes it; None if the file does not stream words."""
+        """The recipe of a file, as the card takes it.
+
+        None: the file does not stream words, or no threshold keeps to the rate, which is said.
+        """
         from tflite_export.interpreter import TfliteModel
         from tflite_export.listening import Listener
 
-        file, labels = TfliteModel(content), self.base.vocabulary.labels
+        file = TfliteModel(content)
         hop = file.signatures.get("hop")
         if hop is not None and "samples" in hop.inputs and "present" not in hop.inputs:
-            return self.chosen(Listener(file)).to_json(labels)
+            return self._written(self.chosen(Listener(file)))
         encoder = self.base.encoder
         if self.model is None or not isinstance(encoder, ForeignEncoder):
             return None
@@ -82,10 +86,20 @@ class PublicStreams:
             return None
         if not _answers_as(file, self.model):
             return None
-        return self.chosen(ModelListener(self.model)).to_json(labels)
+        return self._written(self.chosen(ModelListener(self.model)))
 
-    def chosen(self, listener: Listener | ModelListener) -> DetectionRecipe:
-        """Streams every sound through a file and chooses."""
+    def _written(self, recipe: DetectionRecipe | None) -> dict[str, Any] | None:
+        if recipe is not None:
+            return recipe.to_json(self.base.vocabulary.labels)
+        LOGGER.warning(
+            "no detection recipe: at no threshold has it at most %g false accepts per hour "
+            "(listening.false_accepts_per_hour) on public streams",
+            self.settings.false_accepts_per_hour,
+        )
+        return None
+
+    def chosen(self, listener: Listener | ModelListener) -> DetectionRecipe | None:
+        """Streams every sound through a file and chooses; None: no threshold keeps to the rate."""
         said = "public speakers" if self._public else "synthesized voices"
         return choose(
             [_fresh(listener, sound) for sound in self._scenes],

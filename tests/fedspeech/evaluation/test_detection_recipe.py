@@ -58,6 +58,10 @@ def test_a_recipe_keeps_to_its_rate_with_a_threshold_per_word(rate):
         assert counted == 0, "less than one false accept of a word is none"
 
 
+def test_where_other_sounds_reach_a_probability_of_one_no_recipe_keeps_to_a_rate():
+    assert chosen(0.5, [noise(1, 3, (200, 0))], words(5, 12)) is None
+
+
 def test_more_false_accepts_buy_fewer_false_rejects():
     heard = [noise(3, 3, (12, 12))]
     spoken = [one for height in np.linspace(4, 14, 9) for one in words(1, height)]
