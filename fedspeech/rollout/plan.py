@@ -71,7 +71,7 @@ STAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The federated evaluation that the guardrails read, one release per window.
+    """The federated evaluation that the guardrails read, in every window.
 
     Attributes:
       epsilon: of all windows of the roll-out together, for a phone that answers in every one;
@@ -79,6 +79,9 @@ class Evaluation:
       delta: of the same.
       clips_per_phone: clips that one phone counts in one window at most.
       clips: that it counts on average.
+      answers: how often a phone answers in one window. 1: it counts for the version that it
+        serves, in one release of both groups. 2: in a release of each version, as `fedspeech
+        analyze` asks; both are paid for.
       participation: share of the phones that answer in a window.
       accuracy: to expect of the present version.
       phone_stddev: how much phones differ in accuracy, as a standard deviation; None: the most that
@@ -93,6 +96,7 @@ class Evaluation:
     delta: float = 1e-6
     clips_per_phone: int = 20
     clips: float = 10.0
+    answers: int = 1
     participation: float = 1.0
     accuracy: float = 0.9
     phone_stddev: float | None = None
@@ -108,6 +112,7 @@ class Evaluation:
             clips=self.clips,
             clips_per_phone=self.clips_per_phone,
         )
+        require(self.answers in (1, 2), "answers must be 1 or 2", answers=self.answers)
         require(
             0 < self.participation <= 1,
             "participation must be above 0 and at most 1",
@@ -203,7 +208,8 @@ class RolloutPlan:
         one cell of each attribute: an L2 norm of clips_per_phone sqrt(attributes).
         """
         norm = self.evaluation.clips_per_phone * math.sqrt(max(1, len(self.segments)))
-        releases = sum(stage.windows for stage in self.watched)
+        windows = sum(stage.windows for stage in self.watched)
+        releases = windows * self.evaluation.answers
         return norm * _noise_multiplier(self.evaluation.epsilon, self.evaluation.delta, releases)
 
     @property

@@ -40,10 +40,17 @@ def window_of_releases(rollout: Rollout, new: str | Path, old: str | Path) -> Wi
 
     Raises:
       ScenarioError: if a folder holds no release of an evaluation of accuracy.
-      RolloutRefused: if they are of different windows, or of another adapter than is served.
+      RolloutRefused: if they are of different windows, of another adapter than is served, or more
+        answers of a phone than the plan prices.
     """
     from fedspeech.rollout.guardrails import Window
 
+    if rollout.plan.evaluation.answers != 2:
+        raise RolloutRefused(
+            "two releases are two answers of a phone in one window, and the plan prices "
+            f"evaluation.answers = {rollout.plan.evaluation.answers}: set 2 in the plan of the "
+            "roll-out, or give counts in which each phone answers for the version that it serves"
+        )
     releases = [_Release(Path(folder)) for folder in (new, old)]
     for release, bound in zip(releases, (rollout.release, rollout.control), strict=True):
         release.require(bound)

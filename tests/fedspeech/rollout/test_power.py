@@ -121,3 +121,20 @@ def test_a_plan_file_says_what_it_may_hold():
 def test_a_plan_out_of_range_is_refused(changes, why):
     with pytest.raises(ValueError, match=why):
         RolloutPlan(phones=1000, **changes)
+
+
+def test_two_answers_in_a_window_share_the_epsilon_of_one():
+    """As many releases as in twice the windows, at the same epsilon of the whole."""
+    once, twice = (
+        RolloutPlan(phones=10**6, evaluation=Evaluation(epsilon=2.0, answers=answers))
+        for answers in (1, 2)
+    )
+    assert twice.noise_stddev == pytest.approx(math.sqrt(2) * once.noise_stddev, rel=0.02)
+    stages = tuple(dataclasses.replace(one, windows=2 * one.windows) for one in once.stages)
+    longer = dataclasses.replace(once, stages=stages)
+    assert twice.noise_stddev == longer.noise_stddev
+
+
+def test_a_phone_answers_once_or_twice_in_a_window():
+    with pytest.raises(ValueError, match="answers must be 1 or 2, got answers=3"):
+        Evaluation(answers=3)

@@ -206,7 +206,14 @@ def test_the_page_says_what_was_decided_and_asks_for_nothing(place, capsys):
     assert "default-src &#39;none&#39;" in page
 
 
+def test_two_releases_are_two_answers_that_the_plan_prices(place, capsys):
+    start(place, capsys)
+    with pytest.raises(RolloutRefused, match=r"evaluation\.answers = 1: set 2 in the plan"):
+        rollout.look(place / "rollout", new=place / "new", old=place / "old")
+
+
 def test_a_look_reads_one_release_of_each_version(place, capsys):
+    (place / "plan.toml").write_text(PLAN + "answers = 2\n")
     served = start(place, capsys)
     new, old = (served[name]["parameters_sha256"] for name in ("release", "control"))
     assert new != old
@@ -252,7 +259,7 @@ def test_a_release_that_was_analyzed_is_read_as_it_was_written(tmp_path):
     names = [one.segment.partition("=")[2] for one in counted.segment_counts]
     plan = fs.RolloutPlan(
         phones=10**6, segments={"noise": dict.fromkeys(names, 1 / len(names))},
-        evaluation=Evaluation(epsilon=math.inf, clips_per_phone=4, clips=4, k_min=1),
+        evaluation=Evaluation(epsilon=math.inf, clips_per_phone=4, clips=4, k_min=1, answers=2),
     )  # fmt: skip
     Rollout.start(tmp_path / "rollout", plan, release=release, control=None)
     report = fs.rollout_look(tmp_path / "rollout", new=found.path, old=found.path)
