@@ -32,15 +32,15 @@ ROLES = ("personalized", "control", "federated", "base", "warn")
 SYMBOLS = ("diamond", "square", "circle", "circle-open", "x")
 
 
-def plan(phones: int, epsilon: float) -> RolloutPlan:
-    """The plan that is measured: defaults, but for population, epsilon and how phones differ."""
-    asked = Evaluation(epsilon=epsilon, phone_stddev=0.1)
+def plan(phones: int, epsilon: float, answers: int = 1) -> RolloutPlan:
+    """The plan that is measured: defaults, but for these numbers and how phones differ."""
+    asked = Evaluation(epsilon=epsilon, phone_stddev=0.1, answers=answers)
     return RolloutPlan(phones=phones, segments=ACCENTS, evaluation=asked)
 
 
-def measure(phones: int, epsilon: float, seeds: Sequence[int]) -> dict[str, Any]:
+def measure(phones: int, epsilon: float, seeds: Sequence[int], answers: int = 1) -> dict[str, Any]:
     """One population at one epsilon."""
-    asked = plan(phones, epsilon)
+    asked = plan(phones, epsilon, answers)
     harmful = simulate(asked, losses={HARMED: LOSS}, seeds=seeds)
     harmless = simulate(asked, seeds=seeds)
     early = harmful.rolled_back & (harmful.served < asked.stages[1].share)
@@ -65,13 +65,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--phones", type=int, nargs="+", default=PHONES)
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
+    parser.add_argument("--answers", type=int, default=1, help="of a phone in one window")
     parser.add_argument("--page", type=Path, help="write the curves as one offline page")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     rows = []
     for epsilon in arguments.epsilons:
         for phones in arguments.phones:
-            rows.append(measure(phones, epsilon, range(arguments.seeds)))
+            rows.append(measure(phones, epsilon, range(arguments.seeds), arguments.answers))
             if not arguments.json:
                 print(line(rows[-1]), flush=True)
     if arguments.json:

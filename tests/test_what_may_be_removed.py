@@ -46,6 +46,10 @@ MAY_TOUCH = {
     ): "copies into a folder that was new or empty; its link to a ledger",
     ("simulations/run/runner.py", "finish"): "the folders `eye` and `phones` of a run",
     ("simulations/run/resume.py", "_begun"): "the folder `eye` of a run",
+    (
+        "simulations/analytics/releasing.py",
+        "release",
+    ): "the folders of checkpoints and `phones` of a release, whose folder was new or empty",
     ("simulations/tuning/search.py", "__enter__"): "the folder `trials` of a tuning",
     ("simulations/tuning/search.py", "__exit__"): "the folder `trials` of a tuning",
     ("simulations/tuning/tuner.py", "_write_scenario"): "`recommended.toml` of a tuning",
