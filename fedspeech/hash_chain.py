@@ -23,7 +23,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -293,6 +293,42 @@ def keep_head(chain: Path, head: Head) -> str:
     except OSError as error:
         return f"{file.parent}: {error.strerror}; FEDSPEECH_STATE may name another folder"
     return ""
+
+
+class KeptChain(HashChain):
+    """A chain whose owner takes every row, read or written, and whose head is kept with each.
+
+    with chain.opened() as file:
+        chain.add(file, {"kind": "paused", "reason": reason})
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        take: Callable[[Row], None],
+        damaged: type[ChainDamaged] = ChainDamaged,
+        consequence: str = "nothing is written to it until somebody has looked",
+    ) -> None:
+        """Prepares a chain and reads nothing; `take` is given every row once, in order."""
+        super().__init__(path, damaged, consequence)
+        self._take = take
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Opens the file alone, takes what is new, and names a torn end in a row of its own."""
+        kept = kept_head(self._path, self._damaged)
+        with self.locked() as file:
+            for row in self.read(file, kept):
+                self._take(row)
+            if self.torn is not None:
+                self.add(file, {"kind": "recovered", **fragment_fields(self.torn)})
+            yield file
+
+    def add(self, file: BinaryIO, row: Row) -> None:
+        """Writes a row, takes it, and keeps the head."""
+        self._take(self.append(file, row))
+        assert self.head is not None
+        keep_head(self._path, self.head)
 
 
 def forget_head(chain: Path) -> None:

@@ -23,13 +23,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused
-from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
+from fedspeech.hash_chain import Head, KeptChain, Row
 from fedspeech.rollout.bound import Bound, require_pair
 from fedspeech.rollout.checked_json import canonical_json
 from fedspeech.rollout.guardrails import Window
@@ -64,8 +63,11 @@ class Rollout:
         self.stage_number = 0
         self._plan: RolloutPlan | None = None
         self._windows: list[Window] = []  # of the open stage
-        self._chain = HashChain(
-            folder / CHAIN_FILE, RolloutDamaged, "nothing is decided until somebody has looked"
+        self._chain = KeptChain(
+            folder / CHAIN_FILE,
+            self._take,
+            RolloutDamaged,
+            "nothing is decided until somebody has looked",
         )
 
     @classmethod
@@ -99,10 +101,10 @@ class Rollout:
         require_pair(release, control)
         folder.mkdir(parents=True, exist_ok=True)
         opened = cls(folder)
-        with opened._locked() as file:
+        with opened._chain.opened() as file:
             if opened.rows:
                 raise RolloutRefused(f"{folder} has a roll-out already")
-            opened._append(file, _started(found, release, control, bound or {}, key))
+            opened._chain.add(file, _started(found, release, control, bound or {}, key))
         return opened
 
     @classmethod
@@ -116,7 +118,7 @@ class Rollout:
         if not (folder / CHAIN_FILE).is_file():
             raise FedspeechError(f"{folder} is no roll-out: it has no {CHAIN_FILE}")
         found = cls(folder)
-        with found._locked():
+        with found._chain.opened():
             if found._plan is None:
                 raise FedspeechError(f"{folder} was begun and never started: start it again")
             return found
@@ -214,7 +216,7 @@ class Rollout:
         """
         evidence = _sha256(canonical_json(dataclasses.asdict(window)))
         days = (window.first_day, window.last_day)
-        with self._locked() as file:
+        with self._chain.opened() as file:
             for earlier in self.looks:
                 if earlier.window == days and earlier.evidence_sha256 == evidence:
                     return earlier
@@ -230,7 +232,7 @@ class Rollout:
                     "windows of its plan, and its chance of a false alarm is spent: promote or "
                     "roll back"
                 )
-            self._append(file, self._look_row(window, evidence))
+            self._chain.add(file, self._look_row(window, evidence))
         return self.looks[-1]
 
     def promote(self, reason: str) -> None:
@@ -268,13 +270,13 @@ class Rollout:
     def _decide(self, kind: str, reason: str, allowed: tuple[State, ...]) -> None:
         if not reason.strip():
             raise RolloutRefused("a decision by hand needs a reason in words")
-        with self._locked() as file:
+        with self._chain.opened() as file:
             if self.state not in allowed:
                 raise RolloutRefused(
                     f"a roll-out that is {self.state} cannot be {kind.replace('_', ' ')}: "
                     f"{self.reason}"
                 )
-            self._append(file, {"kind": kind, "reason": reason})
+            self._chain.add(file, {"kind": kind, "reason": reason})
 
     def _require_open(self, done: str) -> None:
         if self.state in ("complete", "rolled back"):
@@ -290,22 +292,6 @@ class Rollout:
         look = look_at([*self._windows, counted], self.plan, self.stage_number, evidence,
                        paused=self.state == "paused")  # fmt: skip
         return {"kind": "look", **dataclasses.asdict(look), "counts": dataclasses.asdict(counted)}
-
-    @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """Opens the chain alone and takes over its rows."""
-        head = kept_head(self.folder / CHAIN_FILE, RolloutDamaged)
-        with self._chain.locked() as file:
-            for row in self._chain.read(file, head):
-                self._take(row)
-            if self._chain.torn is not None:
-                self._append(file, {"kind": "recovered", **fragment_fields(self._chain.torn)})
-            yield file
-
-    def _append(self, file: BinaryIO, row: Row) -> None:
-        self._take(self._chain.append(file, row))
-        assert self._chain.head is not None
-        keep_head(self.folder / CHAIN_FILE, self._chain.head)
 
     def _take(self, row: Row) -> None:
         match row["kind"]:

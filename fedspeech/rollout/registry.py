@@ -21,15 +21,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fedspeech.errors import FedspeechError, RegistryDamaged
 from fedspeech.files import write_whole
-from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
+from fedspeech.hash_chain import Head, KeptChain, Row
 from fedspeech.rollout.bundle import (
     make_update,
     read_adapter,
@@ -109,8 +107,11 @@ class Registry:
         self.trusts: list[Trust] = []
         self.releases: list[Release] = []
         self._statements: dict[int, StoredBundle] = {}  # by the epoch that begins with it
-        self._chain = HashChain(
-            folder / CHAIN_FILE, RegistryDamaged, "nothing is handed out until somebody has looked"
+        self._chain = KeptChain(
+            folder / CHAIN_FILE,
+            self._take,
+            RegistryDamaged,
+            "nothing is handed out until somebody has looked",
         )
 
     @classmethod
@@ -122,10 +123,10 @@ class Registry:
         """
         (folder / BUNDLES).mkdir(parents=True, exist_ok=True)
         found = cls(folder)
-        with found._locked() as file:
+        with found._chain.opened() as file:
             if found.trusts:
                 raise FedspeechError(f"{folder} is a registry already")
-            found._append(file, {"kind": "opened", **dataclasses.asdict(trust)})
+            found._chain.add(file, {"kind": "opened", **dataclasses.asdict(trust)})
         return found
 
     @classmethod
@@ -139,7 +140,7 @@ class Registry:
         if not (folder / CHAIN_FILE).is_file():
             raise FedspeechError(f"{folder} is no registry: it has no {CHAIN_FILE}")
         found = cls(folder)
-        with found._locked():
+        with found._chain.opened():
             if not found.trusts:
                 raise FedspeechError(f"{folder} was begun and never opened: create it again")
             return found
@@ -168,7 +169,7 @@ class Registry:
           ValueError: if the file is no such adapter.
         """
         base_sha256 = read_adapter(adapter).base_sha256
-        with self._locked() as file:
+        with self._chain.opened() as file:
             if key.public != self.trust.signing:
                 raise FedspeechError(
                     f"this registry is signed by {self.trust.signing[:12]}... since epoch "
@@ -199,7 +200,7 @@ class Registry:
                 content_sha256=read_update(whole, self.trust)[0].content_sha256,
                 bundles=bundles,
             )
-            self._append(file, release.to_row())
+            self._chain.add(file, release.to_row())
         return release
 
     def replace_keys(self, statement: bytes) -> Trust:
@@ -211,7 +212,7 @@ class Registry:
         Raises:
           UpdateRefused: if phones would not accept it.
         """
-        with self._locked() as file:
+        with self._chain.opened() as file:
             trust = read_new_keys(statement, self.trust)
             stored = self._store(f"keys-{trust.epoch}", statement)
             row = {
@@ -219,7 +220,7 @@ class Registry:
                 **dataclasses.asdict(trust),
                 "bundle": dataclasses.asdict(stored),
             }
-            self._append(file, row)
+            self._chain.add(file, row)
         return trust
 
     def line(self, base_sha256: str, model: str | None = None) -> list[Release]:
@@ -314,23 +315,6 @@ class Registry:
                 f"version {newest.version} of {newest.model} has expired: publish it again"
             )
         return bundle
-
-    @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """Opens the chain alone and takes over its rows."""
-        head = kept_head(self.folder / CHAIN_FILE, RegistryDamaged)
-        with self._chain.locked() as file:
-            for row in self._chain.read(file, head):
-                self._take(row)
-            if self._chain.torn is not None:
-                self._append(file, {"kind": "recovered", **fragment_fields(self._chain.torn)})
-            yield file
-
-    def _append(self, file: BinaryIO, row: Row) -> None:
-        """Writes a row; what it names lies on disk already."""
-        self._take(self._chain.append(file, row))
-        assert self._chain.head is not None
-        keep_head(self.folder / CHAIN_FILE, self._chain.head)
 
     def _take(self, row: Row) -> None:
         match row["kind"]:
