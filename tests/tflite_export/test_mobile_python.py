@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tflite_export.adapter_file import write_adapter
+from tflite_export.adapter_file import read_adapter, write_adapter
 from tflite_export.blueprint import Blueprint
 from tflite_export.converter import Converter
 from tflite_export.weights import network
@@ -17,8 +17,8 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "mobile.md").read_text(encoding
 
 @pytest.fixture(scope="module")
 def page():
-    """What the page's one Python block defines."""
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    """What the page's last Python block defines; the one before hashes an adapter."""
+    _, code = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
     found = {}
     exec(compile(code, "docs/mobile.md", "exec"), found)
     return found
@@ -38,6 +38,16 @@ def files(shipped, make_card, tmp_path_factory):
     content = write_adapter(shipped, make_card(shipped).inside("adapter"))
     (folder / "adapter.safetensors").write_bytes(content)
     return folder
+
+
+def test_the_hash_of_an_adapter_is_computed_as_the_page_says(files, monkeypatch):
+    first, _ = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    *imports, expression = first.strip().splitlines()
+    found = {}
+    exec("\n".join(imports), found)
+    monkeypatch.chdir(files)
+    stated = read_adapter((files / "adapter.safetensors").read_bytes()).card["adapter"]["sha256"]
+    assert eval(expression, found) == stated
 
 
 def test_it_listens_personalizes_saves_and_restores(page, files, evidence):
