@@ -74,6 +74,7 @@ FENCES = {
 }  # fmt: skip
 
 FILES = sorted(file for package in SIBLINGS for file in (ROOT / package).rglob("*.py"))
+OURS = frozenset(FILES)
 
 
 @functools.cache
@@ -144,7 +145,7 @@ def inner(file):
     for name in imports(file):
         module = (ROOT / Path(*name.split("."))).with_suffix(".py")
         package = module.with_suffix("") / "__init__.py"
-        found |= {place for place in (module, package) if place in FILES}
+        found |= {place for place in (module, package) if place in OURS}
     return found - {file}
 
 

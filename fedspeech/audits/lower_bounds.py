@@ -247,6 +247,8 @@ def _one_run_p_value(
     """
     success = 1 / (1 + math.exp(-epsilon))
     tail = float(binom.sf(right - 1, guesses, success))
+    if not delta:
+        return tail
     steps = np.arange(1, right + 1)
     reached = np.cumsum(binom.pmf(right - steps, guesses, success))
     most = float((reached / steps).max()) if right else 0.0
