@@ -51,6 +51,9 @@ def audit(
         what: Path | Scenario = run  # type: ignore[assignment]
     else:
         what = scenario_of(scenario, corpus, None, changes, None)
-    found = fs.audit(what, rounds=rounds, runs=runs, confidence=confidence, seed=seed)
+    found = fs.audit(
+        what, rounds=rounds, runs=runs, confidence=confidence, seed=seed,
+        progress=False if as_json else None,
+    )  # fmt: skip
     show(found, as_json)
     raise typer.Exit(1 if found.broken else 0)

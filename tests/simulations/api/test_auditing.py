@@ -1,6 +1,7 @@
 """The audit of a plan: what it prints, what it refuses, what it ends with."""
 
 import dataclasses
+import json
 
 import pytest
 from typer.testing import CliRunner
@@ -45,6 +46,11 @@ def test_a_disproven_claim_ends_with_an_error(played):
     found = CliRunner().invoke(app, ["audit", "-s", "quick", "--runs", "100"])
     assert found.exit_code == 1
     assert "DISPROVEN" in found.output
+
+
+def test_json_is_one_object_and_nothing_else(played):
+    found = CliRunner().invoke(app, ["audit", "-s", "quick", "--runs", "100", "--json"])
+    assert json.loads(found.stdout)["findings"][0]["claimed"] == 3.00001
 
 
 def test_too_few_runs_are_said_to_prove_little(played):
