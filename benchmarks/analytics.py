@@ -38,7 +38,6 @@ from fedspeech.round import ServerState, joining, privatize_phone, run_round, su
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy, Streams, stream
-from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import GlobalState
 
 EPSILON, DELTA = 1.0, 1e-5
@@ -266,14 +265,8 @@ def make_job(
     lengths = rng.poisson(5, phones)
     events = np.zeros((int(lengths.sum()), 2), np.int16)
     events[:, 1] = rng.integers(0, query.cells, len(events))
-    nothing = LocalDataset(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
-    arrays = PopulationArrays(
-        embeddings=nothing.embeddings,
-        labels=nothing.labels,
-        offsets=np.zeros(phones + 1, np.int64),
-        background=nothing,
-        validation=nothing,
-        initial=np.zeros(1, np.float32),
+    arrays = PopulationArrays.without_clips(
+        phones,
         events=events,
         event_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         attributes=np.zeros((phones, 1), np.int16),

@@ -54,6 +54,20 @@ class PopulationArrays:
     attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     virtual_phones: VirtualPhones | None = None
 
+    @classmethod
+    def without_clips(cls, phones: int, **telemetry: Any) -> PopulationArrays:
+        """Phones without a clip; `events`, `event_offsets` and `attributes` as given."""
+        nothing = LocalDataset(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+        return cls(
+            embeddings=nothing.embeddings,
+            labels=nothing.labels,
+            offsets=np.zeros(phones + 1, np.int64),
+            background=nothing,
+            validation=nothing,
+            initial=np.zeros(1, np.float32),
+            **telemetry,
+        )
+
     def __repr__(self) -> str:
         """Shows shapes only."""
         return (

@@ -215,7 +215,4 @@ def play(
             tell(name + 1)
     worlds = np.stack(seen[True]), np.stack(seen[False])
     bound = many_runs(*worlds, delta=plan.delta, confidence=confidence)
-    return Finding(
-        game=GAME, observer=observer, rounds=plan.rounds, runs=runs, relation=game.relation,
-        claimed=game.claimed, delta=plan.delta, bound=bound,
-    )  # fmt: skip
+    return game.finding(GAME, runs, bound)

@@ -114,6 +114,13 @@ class Game:
         hidden = self.observer == "release" and self._guarantee.amplified
         return self.plan.participation_probability if hidden else 1.0
 
+    def finding(self, game: str, runs: int, bound: LowerBound) -> Finding:
+        """What so many runs of a game have proven, beside the claim."""
+        return Finding(
+            game=game, observer=self.observer, rounds=self.plan.rounds, runs=runs,
+            relation=self.relation, claimed=self.claimed, delta=self.plan.delta, bound=bound,
+        )  # fmt: skip
+
     def decoded(
         self, run: tuple[Name, ...], round_number: int, contents: Mapping[int, NDArray[np.float32]]
     ) -> NDArray[np.float64]:

@@ -131,7 +131,4 @@ def play(
     bound = one_run(
         np.concatenate(scores), np.concatenate(coins), delta=plan.delta, confidence=confidence
     )
-    return Finding(
-        game=GAME, observer=observer, rounds=plan.rounds, runs=runs, relation=game.relation,
-        claimed=game.claimed, delta=plan.delta, bound=bound,
-    )  # fmt: skip
+    return game.finding(GAME, runs, bound)

@@ -6,14 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.population import PopulationArrays
 from fedspeech.queries.analytics import Analytics
-from fedspeech.training.dataset import LocalDataset
 from simulations.analytics.asking import query_of
 from simulations.analytics.plan_file import PlanFile
 from simulations.analytics.pricing import PricedRelease, priced_release
@@ -47,16 +44,7 @@ class Asked:
         What only a simulation knows of it goes to `simulation_only`.
         """
         scenario, release = self.experiment.scenario, self.release
-        nothing = LocalDataset(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
-        population = release.plan.population
-        arrays = PopulationArrays(
-            embeddings=nothing.embeddings,
-            labels=nothing.labels,
-            offsets=np.zeros(population + 1, np.int64),
-            background=nothing,
-            validation=nothing,
-            initial=np.zeros(1, np.float32),
-        )
+        arrays = PopulationArrays.without_clips(release.plan.population)
         drawn = virtual_phones_of(scenario)
         arrays = with_telemetry(arrays, self.experiment, drawn, simulation_only)
         return Job(
