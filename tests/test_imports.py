@@ -170,6 +170,23 @@ def packages_behind(file, seen):
             yield from packages_behind(inside, seen)
 
 
+# Files of `fedspeech/audits` that play rounds: canaries grant an observer everything but one phone.
+GAMES = {"games", "canaries", "many_canaries", "__init__"}
+TRUTH = ("round", "job", "population", "device", "corpora.synthetic", "corpora.recorded",
+         "corpora.partition", "corpora.shots", "queries")  # fmt: skip
+
+
+def test_attacks_get_a_transcript_and_import_neither_truth_nor_what_plays_rounds():
+    home = ROOT / "fedspeech" / "audits"
+    attacks = [file for file in FILES if file.parent == home and file.stem not in GAMES]
+    assert {"attack", "transcript"} <= {file.stem for file in attacks}
+    forbidden = (*(f"fedspeech.{name}" for name in TRUTH), "simulations", "server", "clients")
+    for file in attacks:
+        behind = set(packages_behind(file, set()))
+        found = {name for name in behind if name.startswith(forbidden)}
+        assert not found, f"{file.stem} is led to {sorted(found)[:3]}"
+
+
 def test_what_converts_holds_no_torch_and_is_imported_by_nobody_else():
     homes = {ROOT / "tflite_export" / f"{name.replace('.', '/')}.py" for name in CONVERSION}
     fenced = {f"tflite_export.{name}" for name in CONVERSION} | {"tensorflow"}
