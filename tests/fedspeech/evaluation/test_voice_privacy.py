@@ -16,7 +16,7 @@ from fedspeech.evaluation.roc import (
     share_interval,
     true_positive_rate_at,
 )
-from fedspeech.evaluation.voice_privacy import linking_metrics, random_rank_p1, ranks, top_1
+from fedspeech.evaluation.voice_privacy import Trials, linking_metrics, random_rank_p1
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -96,14 +96,51 @@ def test_exact_interval_is_that_of_scipy(successes):
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
+def of_columns(scores, columns, **more):
+    """Trials of probes with one true candidate each."""
+    return Trials(scores, np.asarray(columns)[:, None] == np.arange(scores.shape[1]), **more)
+
+
 def test_ranks_share_ties_and_top_1_credits_the_share():
     scores = np.array([[3.0, 1, 2], [1, 1, 1], [2, 2, 0], [0, 5, 5], [1, 4, 5]])
-    np.testing.assert_array_equal(ranks(scores, np.array([0, 1, 2, 2, 1])), [1, 2, 3, 1.5, 2])
-    np.testing.assert_allclose(top_1(scores, np.array([0, 1, 2, 2, 1])), [1, 1 / 3, 0, 0.5, 0])
-    with pytest.raises(ValueError, match="below 3"):
-        ranks(scores, np.array([0, 1, 2, 3, 1]))
-    with pytest.raises(ValueError, match="true column of each probe"):
-        ranks(scores, np.array([0, 1]))
+    trials = of_columns(scores, [0, 1, 2, 2, 1])
+    np.testing.assert_array_equal(trials.ranks, [1, 2, 3, 1.5, 2])
+    np.testing.assert_allclose(trials.first, [1, 1 / 3, 0, 0.5, 0])
+    assert trials.first_by_chance == pytest.approx(1 / 3)
+
+
+def test_of_a_sum_every_member_is_ranked_among_those_who_are_none():
+    truth = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
+    trials = Trials(np.array([[4.0, 1, 3, 2], [4, 3, 2, 1]]), truth)
+    np.testing.assert_array_equal(trials.ranks, [1, 3, 2, 2])  # the other member stands in no way
+    np.testing.assert_array_equal(trials.first, [1, 0])
+    assert trials.first_by_chance == 0.5
+
+
+def test_a_probe_is_not_compared_with_itself_where_that_does_not_count():
+    speakers = np.array([0, 0, 1, 1])
+    scores = np.array([[9.0, 2, 1, 0], [2, 9, 0, 1], [1, 0, 9, 2], [0, 1, 2, 9]])
+    off = ~np.eye(4, dtype=bool)
+    truth = speakers[:, None] == speakers
+    eer, first, *_ = linking_metrics(
+        Trials(scores, truth, counted=off, speakers=speakers), np.random.default_rng(1)
+    )
+    assert (eer.value, first.value, first.by_chance) == (0, 1, pytest.approx(1 / 3))
+    assert (eer.phones, first.phones, first.counted) == (2, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("scores", "truth"),
+    [
+        (np.zeros((2, 3)), np.eye(2, dtype=bool)),
+        (np.full((2, 2), np.nan), np.eye(2, dtype=bool)),
+        (np.zeros((2, 2)), np.zeros((2, 2), bool)),
+        (np.zeros((2, 2)), np.ones((2, 2), bool)),
+    ],
+)
+def test_trials_that_say_nothing_are_refused(scores, truth):
+    with pytest.raises(ValueError, match="expected"):
+        Trials(scores, truth)
 
 
 def test_rank_of_guessing():
@@ -119,12 +156,13 @@ def test_rank_of_guessing():
 
 def test_a_perfect_attack_and_a_constant_one():
     truth = np.repeat(np.arange(20), 3)
-    eer, first, median, p1 = linking_metrics(np.eye(20)[truth], truth, np.random.default_rng(1))
+    found = linking_metrics(of_columns(np.eye(20)[truth], truth), np.random.default_rng(1))
+    eer, first, median, p1 = found
     assert (eer.value, first.value, median.value, p1.value) == (0, 1, 1, 1)
     assert eer.interval.method == first.interval.method == "Clopper-Pearson"
     assert eer.interval.high == pytest.approx(1 - 0.025 ** (1 / 20))  # none of 20 missed
-    assert (eer.by_chance, first.by_chance, median.by_chance) == (0.5, 0.05, 10.5)
-    constant = linking_metrics(np.zeros((60, 20)), truth, np.random.default_rng(1))
+    assert [eer.by_chance, first.by_chance, median.by_chance] == pytest.approx([0.5, 0.05, 10.5])
+    constant = linking_metrics(of_columns(np.zeros((60, 20)), truth), np.random.default_rng(1))
     assert [metric.value for metric in constant] == pytest.approx([0.5, 0.05, 10.5, 10.5])
 
 
@@ -141,7 +179,7 @@ def test_intervals_cover_guessing(monkeypatch):
         rng = np.random.default_rng([7, seed])
         # The columns are shifted: a speaker's pairs depend on one another, as an attack's do.
         scores = rng.normal(size=(60, 30)) + rng.normal(size=30) + rng.normal(size=(60, 1))
-        for place, metric in enumerate(linking_metrics(scores, truth, rng)[:3]):
+        for place, metric in enumerate(linking_metrics(of_columns(scores, truth), rng)[:3]):
             interval = metric.interval
             misses[place] += not interval.low <= metric.by_chance <= interval.high
     assert (misses <= 6).all(), misses
