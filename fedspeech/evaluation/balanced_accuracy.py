@@ -66,4 +66,4 @@ def balanced_accuracy_metric(
 def _by_speaker(right: FloatArray, speakers: IntArray) -> tuple[FloatArray, FloatArray]:
     """Right guesses and trials of each speaker, shape (speakers,) each."""
     owner = np.unique(speakers, return_inverse=True)[1]
-    return np.bincount(owner, right), np.bincount(owner).astype(np.float64)
+    return np.bincount(owner, right), np.bincount(owner, np.ones(len(owner)))
