@@ -66,4 +66,8 @@ def balanced_accuracy_metric(
 def _by_speaker(right: FloatArray, speakers: IntArray) -> tuple[FloatArray, FloatArray]:
     """Right guesses and trials of each speaker, shape (speakers,) each."""
     owner = np.unique(speakers, return_inverse=True)[1]
-    return np.bincount(owner, right), np.bincount(owner, np.ones(len(owner)))
+    return _summed(owner, right), _summed(owner, np.ones(len(owner)))
+
+
+def _summed(owner: IntArray, values: FloatArray) -> FloatArray:
+    return np.asarray(np.bincount(owner, values), dtype=np.float64)
