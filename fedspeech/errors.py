@@ -83,6 +83,26 @@ class RolloutDamaged(ChainDamaged):
     """A roll-out's file is torn or edited; nothing is decided until somebody has looked."""
 
 
+class StoreRefused(FedspeechError):
+    """A phone's store cannot do that; what it holds is as it was."""
+
+
+class StoreFull(StoreRefused):
+    """The disk is full; nothing was kept, and nothing is lost."""
+
+
+class StoreForeign(StoreRefused):
+    """A store was made on another device, or is a copy from before an erasure: no key opens it."""
+
+
+class StoreDamaged(StoreRefused, ChainDamaged):
+    """Bytes of a store, a record or a phone's log are not what was written; they are not used."""
+
+
+class KeyRefused(StoreRefused):
+    """A key is not there, or is not the one that sealed this."""
+
+
 class NoRoundRan(FedspeechError):
     """Not one round was completed: none can be paid, or the run is over and its folder in order."""
 
