@@ -25,6 +25,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.audits.transcript import Observer, Transcript
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
@@ -81,6 +82,7 @@ class Knowledge:
       base: the frozen base, which every phone has.
       adapter: the trained part; gives logits.
       training: settings of local training.
+      optimizer: the server's rule; public.
       background: public clips that ship to every phone.
       speakers: labelled public speakers, none of whom is attacked.
       candidates: those who may be attacked, in the order of hypotheses; what `clips` they come
@@ -88,13 +90,15 @@ class Knowledge:
       contributions: what clips would contribute, by the code of the run.
       play: plays the run's own protocol, under its plan and in front of the same observer, on
         phones with these clips (attackers may rehearse); the seed fixes coins and noise.
-      clips: the clips that a hypothesis of "clip" is one of.
-      phrases: likewise, of "phrase".
+      clips: the clips that a hypothesis of "clip" is one of; of "phrase", each phrase as public
+        voices say it, in the order of `phrases`.
+      phrases: the phrases that a hypothesis of "phrase" is one of.
     """
 
     base: Base
     adapter: Adapter
     training: LocalTraining
+    optimizer: ServerOptimizer
     background: LocalDataset
     speakers: tuple[KnownSpeaker, ...]
     candidates: tuple[KnownSpeaker, ...] = ()

@@ -190,11 +190,20 @@ class Attendance:
 
     def joins(self, round_number: int) -> bool:
         """Whether the phone may join a round to which it is called; it joins if it may."""
-        window = self._plan.window
-        if self._last is not None and self._last // window != round_number // window:
-            self._sent = 0
-        since = None if self._last is None else round_number - self._last
-        if not self._plan.admits(self._sent, since):
-            return False
-        self._sent, self._last = self._sent + 1, round_number
-        return True
+        admitted = self.admits(round_number)
+        if admitted:
+            self.sends(round_number)
+        return admitted
+
+    def admits(self, round_number: int) -> bool:
+        """Whether the phone may join a round to which it is called."""
+        window, last = self._plan.window, self._last
+        fresh = last is not None and last // window != round_number // window
+        since = None if last is None else round_number - last
+        return self._plan.admits(0 if fresh else self._sent, since)
+
+    def sends(self, round_number: int) -> None:
+        """The phone sends an input of a round, and counts it."""
+        window, last = self._plan.window, self._last
+        fresh = last is not None and last // window != round_number // window
+        self._sent, self._last = (1 if fresh else self._sent + 1), round_number

@@ -118,19 +118,36 @@ class PlanCodec(PlanSizing):
                     f"mechanism {self.mechanism!r} adds noise to the sum: {what} was given"
                 )
             total = self._with_server_noise(total, noise)
-        integers = self._centered(total)
-        padded = self.padded_dimension
-        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
-        vector = integers[:padded].astype(np.float64) / scale
-        summed = encoding.unrotate(vector, self._rotation(rotation_seed), self.dimension)
         share = None
         if self.adaptive_clipping is not None:
-            share = 0.5 + float(integers[padded]) / (self.bit_scale * self.expected_cohort)
+            bits = float(self._centered(total)[self.padded_dimension])
+            share = 0.5 + bits / (self.bit_scale * self.expected_cohort)
+        summed = self.read(total, rotation_seed=rotation_seed, clip_norm=clip_norm)
         return Decoded(
             mean=summed / self.expected_cohort,
             share_within=share,
             too_long=self.norm_warning(total),
         )
+
+    def read(
+        self, vector: NDArray[np.uint32], *, rotation_seed: bytes, clip_norm: float | None = None
+    ) -> NDArray[np.float64]:
+        """What a vector or a sum of them says, before the server adds any noise, shape (d,).
+
+        One phone's vector too, where no mask hides it: an audit reads what such a server could.
+
+        Args:
+          vector: shape (vector_length,).
+          rotation_seed: as for `privatize`.
+          clip_norm: as for `privatize`.
+
+        Raises:
+          ValueError: if it has another shape or leaves the ring.
+        """
+        integers = self._centered(vector)[: self.padded_dimension]
+        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
+        decoded = integers.astype(np.float64) / scale
+        return encoding.unrotate(decoded, self._rotation(rotation_seed), self.dimension)
 
     def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:
         """Expected L2 norm of the noise in a decoded mean of so many reporting phones.
