@@ -83,6 +83,10 @@ class RolloutDamaged(ChainDamaged):
     """A roll-out's file is torn or edited; nothing is decided until somebody has looked."""
 
 
+class ConsentMissing(FedspeechError):
+    """The user has not agreed to this, or no longer does; nothing is kept, read or sent."""
+
+
 class StoreRefused(FedspeechError):
     """A phone's store cannot do that; what it holds is as it was."""
 

@@ -2,6 +2,9 @@
 
 | kind | meaning |
 |---|---|
+| `consented`, `declined` | the user was asked for a scope, and answered |
+| `revoked` | a consent ended; the revocation epoch moved |
+| `accessed` | a record of the debug cohort was opened, by whom and why |
 | `erased` | a receipt: records whose keys were destroyed, when and why |
 | `recovered` | a line torn by a kill was found |
 """

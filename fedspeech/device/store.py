@@ -214,6 +214,13 @@ class Store:
             self._keys.destroy(going, reason, at_s)
         return self._keys.finish(self.log)
 
+    def make_room(self) -> bool:
+        """Gives up the reserve of a full disk, for what a user may always do; whether it was there.
+
+        The next erasure takes it again.
+        """
+        return self._database.give_up_reserve()
+
     def close(self) -> None:
         """Lets another process open it."""
         self._database.close()
