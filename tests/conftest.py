@@ -1,9 +1,14 @@
 """Settings of all tests."""
 
+import gc
 import os
 import tempfile
 
 from hypothesis import settings
+
+# Thousands of tests are objects that stay: looking through them again and again for garbage is a
+# quarter of the time that collecting them takes.
+gc.disable()
 
 # A crowded machine is no failure; speed is measured in `benchmarks/`. What fails once fails again:
 # the default examples are drawn from the test itself. `--hypothesis-profile explore` draws others.
@@ -27,3 +32,10 @@ def pytest_make_parametrize_id(config, val, argname):
     Workers that collect under different names run no test at all.
     """
     return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None
+
+
+def pytest_collection_finish(session):
+    """Look for garbage among what tests make, and no more among the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
