@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from clients.state import ShardState
 from fedspeech import messages
+from fedspeech.cohorts import draw_cohort, groups_of, too_few
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import RoundKey
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import draw_cohort, privatize_phone
+from fedspeech.round import privatize_phone
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import FloatVector
@@ -107,19 +108,23 @@ class ClientShard:
             raise ProtocolAbort(
                 f"round {key.number}: the cohort list is not what shard {self.shard} sent"
             )
-        if len(cohort_list) < plan.min_cohort:
-            raise CohortTooSmall(
-                f"round {key.number}: a phone takes part among at least {plan.min_cohort} phones, "
-                f"got {len(cohort_list)}"
-            )
+        if short := too_few(self.job, key, cohort_list, "are listed", plan.min_cohort):
+            raise CohortTooSmall(f"round {key.number}: {short}")
         reporting = self.answering(key, state.joined, Stage.MASK)
         encoded = self.vectors(request, reporting)
-        nothing = np.zeros(
-            plan.vector_length, dtype=np.uint32
-        )  # a shard may have no reporting phone
-        total = ring_sum([nothing, *encoded], plan.bits)
+        groups = groups_of(self.job, key, reporting)
+        total = np.concatenate([self._sum(encoded, groups == each) for each in range(plan.groups)])
         update = messages.ProtectedUpdate(key=key, reporting=reporting, total=total)
         return update, state.counting(reporting, key.round)
+
+    def _sum(
+        self, encoded: Sequence[NDArray[np.uint32]], chosen: NDArray[np.bool_]
+    ) -> NDArray[np.uint32]:
+        """The sum of some vectors, shape (vector length,); zeros of none."""
+        plan = self.job.plan
+        nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may host none of a group
+        vectors = (encoded[place] for place in np.flatnonzero(chosen).tolist())
+        return ring_sum([nothing, *vectors], plan.bits)
 
     def _admitted(
         self, round_number: int, phones: NDArray[np.int64], state: ShardState
@@ -173,7 +178,7 @@ class ClientShard:
             for phone, contribution in zip(phones, contributions, strict=True)
         ]
         if self.job.simulation_only:
-            self._show_simulator(key.round, contributions, encoded)
+            self._show_simulator(key, phones, contributions, encoded)
         return encoded
 
     def _show_times(self, round_number: int, called: int, joined: NDArray[np.int64]) -> None:
@@ -197,14 +202,15 @@ class ClientShard:
 
     def _show_simulator(
         self,
-        round_number: int,
+        key: RoundKey,
+        phones: NDArray[np.int64],
         contributions: Sequence[FloatVector],
         encoded: Sequence[NDArray[np.uint32]],
     ) -> None:
         """Leaves what only a simulator may know where only the simulator looks."""
         plan = self.job.plan
-        exact = np.zeros(plan.vector_length, dtype=np.int64)
-        for vector in encoded:
-            exact += from_ring(vector, plan.bits)
+        exact = np.zeros((plan.groups, plan.vector_length), dtype=np.int64)
+        for group, vector in zip(groups_of(self.job, key, phones), encoded, strict=True):
+            exact[group] += from_ring(vector, plan.bits)
         norms = [np.linalg.norm(vector.astype(np.float64)) for vector in contributions]
-        self._leave("round", round_number, exact_sum=exact, delta_norms=np.array(norms))
+        self._leave("round", key.round, exact_sum=exact, delta_norms=np.array(norms))

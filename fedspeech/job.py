@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedspeech.aggregation.early_stopping import EarlyStopping
+from fedspeech.aggregation.robust import Defense
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError, require
 from fedspeech.faults import Faults
@@ -60,6 +61,8 @@ class Job:
       virtual_phones: how phones are drawn from the voices in the arrays; None: one phone each.
       time: when rounds happen in virtual time; None: nobody is ever away or late.
       faults: what nodes do wrong, by a schedule from the seed.
+      defense: how sums of groups become one mean, and which steps are taken; None: the one sum is
+        used as it is.
       early_stopping: when no further round begins, by public validation clips; None: never.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
       identities: file with the secret behind the phones' simulated identities; read only where sums
@@ -90,6 +93,7 @@ class Job:
     time: TimeAxis | None = None
     faults: Faults = dataclasses.field(default_factory=Faults)
     early_stopping: EarlyStopping | None = None
+    defense: Defense | None = None
     deadline_s: float = 0.0
     identities: str = ""
     simulation_only: str = ""
@@ -103,6 +107,8 @@ class Job:
         dimension = self.query.dimension
         rule = f"dimension of the plan must be that of the query, {dimension}"
         require(self.plan.dimension == dimension, rule, dimension=self.plan.dimension)
+        if self.defense is not None:
+            self.defense.check(self.plan)
         if self.time is not None:
             self._check_time(self.time)
         if self.staleness:
@@ -133,10 +139,16 @@ class Job:
             open_rounds=self.staleness + 1,
         )
         require(
-            self.early_stopping is None,
-            f"{rule} a run stops early, which rounds that are open would miss",
+            not self.decides_by_public_loss,
+            f"{rule} a run stops early or rejects steps, which rounds that are open would miss",
             open_rounds=self.staleness + 1,
         )
+
+    @property
+    def decides_by_public_loss(self) -> bool:
+        """Whether the loss of each model on public validation clips decides something."""
+        rejects = self.defense is not None and self.defense.max_loss_rise is not None
+        return rejects or self.early_stopping is not None
 
     @property
     def staleness(self) -> int:
@@ -147,7 +159,7 @@ class Job:
     def work(self) -> PhoneWork:
         """What a phone does in a round at the expected cohort, at most."""
         plan = self.plan
-        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
+        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_in_sum))
         return PhoneWork(
             bytes_up=bytes_up,
             bytes_down=bytes_down,
@@ -184,8 +196,9 @@ class Job:
         settings = self._values() | {"plan": self.plan.identity()}
         for name in (*_PLACES, "query"):
             del settings[name]
-        if self.early_stopping is None:  # as in the runs before a job could have it
-            del settings["early_stopping"]
+        for name in ("early_stopping", "defense"):  # as in the runs before a job could have it
+            if settings[name] is None:
+                del settings[name]
         if self.time is not None and not self.staleness:
             del settings["time"]["open_rounds"]
         identity = self.query.identity()
@@ -309,9 +322,10 @@ class Job:
         """
         arrays = PopulationArrays.checked(Path(self.arrays), self.arrays_sha256)
         self.query.check(arrays)
-        if self.early_stopping is not None and not len(arrays.validation):
+        if self.decides_by_public_loss and not len(arrays.validation):
+            what = "max_loss_rise" if self.early_stopping is None else "early_stopping"
             raise ScenarioError(
-                "early_stopping needs public validation speakers to decide by, and there are none"
+                f"{what} needs public validation speakers to decide by, and there are none"
             )
         return dataclasses.replace(arrays, virtual_phones=self.virtual_phones)
 
@@ -340,6 +354,7 @@ class Job:
                 "time": TimeAxis,
                 "virtual_phones": VirtualPhones,
                 "early_stopping": EarlyStopping,
+                "defense": Defense,
             }
             for name, kind in kinds.items():
                 values[name] = kind(**values[name]) if values.get(name) else None
@@ -377,6 +392,11 @@ def check_key(job: Job, key: RoundKey) -> None:
 def model_sha256(model: FloatVector, clip_norm: float) -> bytes:
     """Digest of what phones of a round are sent: the model and the norm to clip to."""
     return hashlib.sha256(canonical(model.tobytes(), struct.pack("<d", clip_norm))).digest()
+
+
+def group_seed(key: RoundKey) -> bytes:
+    """Public seed by which the round's phones are dealt to groups, 32 bytes."""
+    return hashlib.sha256(canonical("groups", key.round_id, key.round, key.attempt)).digest()
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.aggregation.robust import Defense
+from fedspeech.cohorts import draw_cohort, groups_of, too_few
 from fedspeech.errors import CohortTooSmall, ProtocolAbort, ScenarioError
 from fedspeech.job import Job, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.codec import Decoded
 from fedspeech.privacy.correlated_noise import SECRET_BYTES, CorrelatedNoise
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.privacy.participation import (
-    PoissonParticipation,
-    fixed_size_cohort,
-    turns,
-)
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.query import Query
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.secagg.session import sum_vectors
-from fedspeech.seeds import Keystream, NoiseEntropy, canonical
+from fedspeech.seeds import NoiseEntropy, canonical
 from fedspeech.vectors import FloatVector, GlobalState
 
 
@@ -46,6 +44,8 @@ class ServerState:
       noise_power: expected squared norm of the noise in it; 0 without noise.
       public_losses: on public validation clips, of the model before the first round and after each
         completed one, in nats; empty where nothing is decided by them.
+      defended: what the job's defense did in the latest round, in words, or ""; no checkpoint holds
+        it.
       earlier: models before the latest, newest first, as many as the job's staleness asks for.
       noise: the server's noise of all rounds, where it is correlated; no checkpoint holds it.
       noise_weights: how much fresh noise of each round stands in `summed_means`, shape (rounds,);
@@ -58,6 +58,7 @@ class ServerState:
     summed_means: NDArray[np.float64]
     noise_power: float
     public_losses: tuple[float, ...] = ()
+    defended: str = ""
     earlier: tuple[FloatVector, ...] = ()
     noise: CorrelatedNoise | None = None
     noise_weights: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -88,7 +89,7 @@ class ServerState:
             completed=0,
             summed_means=np.zeros(job.plan.dimension),
             noise_power=0.0,
-            public_losses=() if job.early_stopping is None else (_public_loss(job, query),),
+            public_losses=(_public_loss(job, query),) if job.decides_by_public_loss else (),
             noise=noise or correlated_noise(job),
         )
 
@@ -98,6 +99,10 @@ class ServerState:
         return _ratio(self.summed_means, self.noise_power)
 
 
+Send = Callable[[PrivacyPlan, FloatVector, RoundKey, int, NoiseEntropy, float], NDArray[np.uint32]]
+"""What a phone does to its contribution before it leaves: `privatize_phone`, if it is honest."""
+
+
 def run_round(
     query: Query,
     state: ServerState,
@@ -105,6 +110,7 @@ def run_round(
     arrays: PopulationArrays,
     ledger: Ledger,
     round_number: int,
+    send: Send | None = None,
 ) -> tuple[ServerState, NDArray[np.uint32]]:
     """Runs one round in one place.
 
@@ -115,9 +121,11 @@ def run_round(
       arrays: what the phones hold.
       ledger: charged before phones are asked for what the charge pays for.
       round_number: from 0.
+      send: what phones do instead of `privatize_phone`, where an audit lets some of them lie.
 
     Returns:
-      The state after the round and the opened sum, shape (vector length,).
+      The state after the round and the opened sum, shape (vector length,); where there are groups,
+      their sums one after the other.
 
     Raises:
       BudgetExhausted: before anybody is asked, if the round would exceed the budget.
@@ -138,7 +146,9 @@ def run_round(
             [arrays.phone(phone) for phone in cohort], state.sent, job.phone_rngs(key, cohort)
         )
         encoded = {
-            phone: privatize_phone(plan, contribution, key, phone, entropy, state.clip_norm)
+            phone: (send or privatize_phone)(
+                plan, contribution, key, phone, entropy, state.clip_norm
+            )
             for phone, contribution in zip(cohort, contributions, strict=True)
         }
         total = sum_phones(encoded, job, key, state)
@@ -155,17 +165,15 @@ def joining(job: Job, key: RoundKey) -> list[int]:
     """The phones that are called and there.
 
     Raises:
-      CohortTooSmall: if they are fewer than the plan's minimum.
+      CohortTooSmall: if they, or those of a group, are fewer than the plan's minimum.
     """
     cohort = [
         int(phone)
         for phone in draw_cohort(job, key)
         if job.last_stage(key.round, int(phone)) >= Stage.ADVERTISE
     ]
-    if len(cohort) < job.plan.min_cohort:
-        raise CohortTooSmall(
-            f"{len(cohort)} phones joined, the plan's minimum is {job.plan.min_cohort}"
-        )
+    if short := too_few(job, key, cohort, "joined", job.plan.min_cohort):
+        raise CohortTooSmall(short)
     return cohort
 
 
@@ -174,63 +182,55 @@ def sum_phones(
 ) -> NDArray[np.uint32]:
     """Sums the vectors of the phones that do not vanish before they send, mod 2^bits.
 
-    Masked or ideal: the same integers.
+    Masked or ideal: the same integers. Each group has a sum of its own. One session of longer
+    vectors, a block for each group, would give the same integers, and any liar a way into all
+    blocks.
+
+    Returns:
+      The sums of all groups one after the other, shape (groups * vector length,).
 
     Raises:
       CohortTooSmall, ProtocolAbort: if too few are left.
     """
-    plan = job.plan
-
-    def last_stage(phone: int) -> Stage:
-        return job.last_stage(key.round, phone)
-
+    plan, phones = job.plan, np.array(list(encoded))
+    parts = [phones[groups_of(job, key, phones) == group] for group in range(plan.groups)]
     if plan.secure_aggregation == "masked":
-        return sum_vectors(
-            encoded,
-            terms=plan.terms(key.round_id, key.round),
-            purpose=job.purpose(key, model_sha256(state.sent, state.clip_norm)),
-            identities=job.identity_directory(),
-            last_stage=last_stage,
-            primitives=job.primitives(),
-        ).total
-    sent = [vector for phone, vector in encoded.items() if last_stage(phone) >= Stage.MASK]
-    if len(sent) < plan.min_reporting:
-        raise CohortTooSmall(
-            f"{len(sent)} phones reported, the plan's minimum is {plan.min_reporting}"
+        return np.concatenate(
+            [
+                _masked_sum({phone: encoded[phone] for phone in part.tolist()}, job, key, state, of)
+                for of, part in enumerate(parts)
+            ]
         )
-    return ring_sum(sent, plan.bits)
+    sent = {phone for phone in encoded if job.last_stage(key.round, phone) >= Stage.MASK}
+    if short := too_few(job, key, sorted(sent), "reported", plan.min_reporting):
+        raise CohortTooSmall(short)
+    return np.concatenate(
+        [
+            ring_sum([encoded[phone] for phone in part.tolist() if phone in sent], plan.bits)
+            for part in parts
+        ]
+    )
 
 
-def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
-    """Who takes part in a round, sorted, shape (cohort,).
-
-    Coins are the phones' own. Where the server draws, the draw follows from the round's id, which
-    it chose and no reader of the models sees.
-    """
-    if job.plan.drawn_by_server:
-        secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
-    else:
-        # Named by neither attempt nor id, so that under seeded noise a round has one toss.
-        secret = job.entropy().keystream("cohort", key.round)
-    return called(job.plan, key.round, secret)
-
-
-def called(plan: PrivacyPlan, round_number: int, secret: Keystream) -> NDArray[np.int64]:
-    """The phones that a plan calls for a round, sorted, shape (cohort,).
-
-    Args:
-      plan: says how they are drawn.
-      round_number: from 0.
-      secret: of this round, used for nothing else; turns are public and read nothing of it.
-    """
-    size = round(plan.expected_cohort)
-    if plan.participation == "round_robin":
-        return turns(round_number, population=plan.population, size=size)
-    if plan.participation == "fixed_size":
-        return fixed_size_cohort(secret, population=plan.population, size=size)
-    return PoissonParticipation(
-        population=plan.population, probability=plan.participation_probability, cap=plan.cohort_cap
-    ).cohort(secret)
+def _masked_sum(
+    encoded: Mapping[int, NDArray[np.uint32]],
+    job: Job,
+    key: RoundKey,
+    state: ServerState,
+    group: int,
+) -> NDArray[np.uint32]:
+    """The sum of one group by the protocol, shape (vector length,)."""
+    session = key.round_id
+    if job.plan.groups > 1:  # what is signed in one group is worth nothing in another
+        session = hashlib.sha256(canonical("group", session, group)).digest()[:16]
+    return sum_vectors(
+        encoded,
+        terms=job.plan.terms(session, key.round),
+        purpose=job.purpose(key, model_sha256(state.sent, state.clip_norm)),
+        identities=job.identity_directory(),
+        last_stage=lambda phone: job.last_stage(key.round, phone),
+        primitives=job.primitives(),
+    ).total
 
 
 def privatize_phone(
@@ -285,54 +285,90 @@ def open_sum(
     Returns:
       The state after the round, and its signal to noise; None without noise.
 
+    Of several groups those whose sums are too long are left out, as long as most remain.
+
     Raises:
       ProtocolAbort: if the sum is longer than honest phones can make it. The noise is in it by
         then, so that readers, to whom a round without a step shows, learn what was paid for.
     """
-    plan = job.plan
-    decoded = plan.decode(
-        total,
-        rotation_seed=rotation_seed(key),
-        clip_norm=state.clip_norm,
-        noise=job.entropy().keystream("server noise", key.round_id, key.attempt)
-        if state.noise is None
-        else state.noise.row(key.round),
-    )
-    clip_norm = state.clip_norm
-    if decoded.too_long:
+    plan, defense = job.plan, job.defense or Defense()
+    parts = total.reshape(plan.groups, plan.vector_length)
+    found = [_decoded(job, key, state, part, group) for group, part in enumerate(parts)]
+    within = [one for one in found if not one.too_long]
+    if 2 * len(within) <= plan.groups:
         raise ProtocolAbort(
             "the sum is longer than honest phones can make it (bound "
             f"{plan.norm_bound:.4g} clip norms): it is not used"
         )
-    if plan.adaptive_clipping is not None and decoded.share_within is not None:
-        clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
+    mean = within[0].mean
+    if plan.groups > 1:
+        mean = defense.combined(np.stack([one.mean for one in within]))
+    clip_norm = state.clip_norm
+    if plan.adaptive_clipping is not None and within[0].share_within is not None:
+        clip_norm = plan.adaptive_clipping.updated(clip_norm, within[0].share_within)
     fresh = plan.noise_norm(reporting, state.clip_norm) ** 2
+    fresh *= defense.noise_factor(len(within)) ** 2 * plan.groups / len(within)
     power, accumulated, weights = fresh, state.noise_power + fresh, state.noise_weights
     if state.noise is not None:  # rows take back one another, so their powers do not add up
         weights = state.noise.added(weights, key.round)
         power = fresh * state.noise.variance(key.round)
         accumulated = fresh * float(weights @ weights)
-    updated = query.update(state.query, decoded.mean)
-    latest = () if job.early_stopping is None else (_public_loss(job, updated),)
+    updated, latest, rejected = _accepted(job, defense, state, query.update(state.query, mean))
+    left_out = plan.groups - len(within)
+    dropped = f"sums of {left_out} groups are too long and left out" if left_out else ""
     advanced = ServerState(
         query=updated,
         clip_norm=clip_norm,
         completed=state.completed + 1,
-        summed_means=state.summed_means + decoded.mean,
+        summed_means=state.summed_means + mean,
         noise_power=accumulated,
         noise=state.noise,
         noise_weights=weights,
         public_losses=state.public_losses + latest,
+        defended="; ".join(filter(None, (dropped, rejected))),
         earlier=(state.model, *state.earlier)[: job.staleness],
     )
-    return advanced, _ratio(decoded.mean, power)
+    return advanced, _ratio(mean, power)
+
+
+def _decoded(
+    job: Job, key: RoundKey, state: ServerState, part: NDArray[np.uint32], group: int
+) -> Decoded:
+    """Decodes the sum of one group; where the server adds the noise, each group has its own."""
+    own = (group,) if job.plan.groups > 1 else ()
+    return job.plan.decode(
+        part,
+        rotation_seed=rotation_seed(key),
+        clip_norm=state.clip_norm,
+        noise=job.entropy().keystream("server noise", key.round_id, key.attempt, *own)
+        if state.noise is None
+        else state.noise.row(key.round),
+    )
+
+
+def _accepted(
+    job: Job, defense: Defense, state: ServerState, updated: GlobalState
+) -> tuple[GlobalState, tuple[float, ...], str]:
+    """The query's state after a step, or before it where public clips speak against the step.
+
+    Returns:
+      The state, its public loss if anything is decided by that, and why a step was rejected.
+    """
+    if not job.decides_by_public_loss:
+        return updated, (), ""
+    before, after = state.public_losses[-1], _public_loss(job, updated)
+    if defense.accepts(before, after):
+        return updated, (after,), ""
+    return state.query, (before,), f"step rejected: public loss {before:.4g} to {after:.4g} nats"
 
 
 def _public_loss(job: Job, state: GlobalState) -> float:
     """Loss of a model on the public validation clips of a job."""
     loss = job.query.public_loss(state.parameters.astype(np.float32), job.load_arrays().validation)
     if loss is None:
-        raise ScenarioError("early_stopping must be left out: this query has no loss to stop by")
+        raise ScenarioError(
+            "early_stopping and max_loss_rise must be left out: this query has no loss to decide by"
+        )
     return loss
 
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech import messages
-from fedspeech.errors import CohortTooSmall, ProtocolAbort
+from fedspeech.cohorts import MASKED_GROUPS, draw_cohort, too_few
+from fedspeech.errors import CohortTooSmall, ProtocolAbort, ScenarioError
 from fedspeech.job import Job, model_sha256
 from fedspeech.messages import RoundKey
-from fedspeech.round import ServerState, draw_cohort
+from fedspeech.round import ServerState
 from fedspeech.secagg.keys import KEY_BYTES
 from fedspeech.secagg.masks import packed_bytes, unpack
 from fedspeech.secagg.protocol import MAX_SESSIONS, SEALED_BYTES, table
@@ -74,12 +75,11 @@ class IdealGathering(_Gathering):
         self._cohort_list = np.concatenate([answer.phones for answer in cohort_lists])
         self.cohort = len(self._cohort_list)
         minimum = self._job.plan.min_cohort
-        if failed or len(self._cohort_list) < minimum:
-            short = f"{len(self._cohort_list)} phones joined, the plan's minimum is {minimum}"
-            raise Abandoned(failed or short)
+        if failed := failed or self._short(self._cohort_list, "joined", minimum):
+            raise Abandoned(failed)
 
     def collect(self) -> NDArray[np.uint32]:
-        """Returns the sum of what they send, mod 2^bits, shape (vector length,)."""
+        """Returns the sum of what they send, mod 2^bits, shape (groups * vector length,)."""
         plan = self._job.plan
         request = messages.UpdateRequest(
             key=self._key,
@@ -90,12 +90,15 @@ class IdealGathering(_Gathering):
         updates, failed = self._shards.ask(
             "train", request, messages.ProtectedUpdate, self._key, self._check_update
         )
-        reporting = sum(len(update.reporting) for update in updates)
-        self.reporting = reporting
-        if failed or reporting < plan.min_reporting:
-            short = f"{reporting} phones reported, the plan's minimum is {plan.min_reporting}"
-            raise Abandoned(failed or short)
+        reporting = np.concatenate([update.reporting for update in updates])
+        self.reporting = len(reporting)
+        if failed := failed or self._short(reporting, "reported", plan.min_reporting):
+            raise Abandoned(failed)
         return ring_sum([update.total for update in updates], plan.bits)
+
+    def _short(self, phones: NDArray[np.int64], did: str, minimum: int) -> str:
+        """Why some phones are too few for a sum of each group; "" if they are not."""
+        return too_few(self._job, self._key, phones, did, minimum)
 
     def _check_turns(self, cohort_list: messages.CohortList) -> None:
         """Checks that no phone joins a round that is not its own."""
@@ -108,19 +111,23 @@ class IdealGathering(_Gathering):
         plan = self._job.plan
         if not np.isin(update.reporting, self._cohort_list).all():
             raise ProtocolAbort("a phone outside the cohort list sent an update")
-        if len(update.total) != plan.vector_length:
-            raise ProtocolAbort(
-                f"a sum must have {plan.vector_length} coordinates, got {len(update.total)}"
-            )
+        if len(update.total) != (length := plan.groups * plan.vector_length):
+            raise ProtocolAbort(f"a sum must have {length} coordinates, got {len(update.total)}")
         if (update.total >= plan.modulus).any():
             raise ProtocolAbort(f"a sum must be below {plan.modulus} in every coordinate")
 
 
 class MaskedGathering(_Gathering):
-    """One round whose sum only the phones together can open."""
+    """One round whose sum only the phones together can open.
+
+    Raises:
+      ScenarioError: if the round has several sums.
+    """
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         super().__init__(shards, job, key, state)
+        if job.plan.groups > 1:
+            raise ScenarioError(MASKED_GROUPS)
         self._model_sha256 = model_sha256(state.sent, state.clip_norm)
         self._refused: Counter[str] = Counter()
         self._session = 0

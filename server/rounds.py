@@ -33,7 +33,7 @@ class RoundRecord:
     Attributes:
       round: from 0.
       status: "completed"; "abandoned", with a reason; "refused", before any message left.
-      reason: in words, or "".
+      reason: in words, or ""; of a completed round, what the job's defense did.
       cohort: phones that joined; None if nobody was asked.
       reporting: phones in the sum; None if there is none.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
@@ -41,7 +41,8 @@ class RoundRecord:
         (`fedspeech.round.open_sum`); 0 is nothing but noise, None is no noise.
       accumulated_signal_to_noise: the same of the sum of all decoded means so far.
       clip_norm: that phones clipped to; None if no sum was opened.
-      total: the opened sum, shape (vector length,), uint32; None if none was opened.
+      total: the opened sum, shape (vector length,), uint32, or those of all groups one after the
+        other; None if none was opened.
     """
 
     round: int
@@ -141,7 +142,8 @@ def _run_round(
     ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",
-        wrap_warning=plan.wrap_warning(total),
+        reason=advanced.defended,
+        wrap_warning=any(plan.wrap_warning(part) for part in np.split(total, plan.groups)),
         signal_to_noise=latest,
         accumulated_signal_to_noise=advanced.signal_to_noise,
         clip_norm=state.clip_norm,

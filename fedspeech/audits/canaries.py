@@ -29,7 +29,6 @@ from fedspeech.audits.games import LENGTH, Attendance, Finding, Game, Observer, 
 from fedspeech.audits.lower_bounds import many_runs
 from fedspeech.job import rotation_seed
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.round import called
 from fedspeech.seeds import NoiseEntropy
 
 GAME = "one canary, many runs"
@@ -107,7 +106,7 @@ class OneCanary(Game):
                 key = self.key(run, number)
                 alone = self.sent(key, KNOWN, contents[KNOWN])
                 found = self.plan.decode(alone, rotation_seed=rotation_seed(key))
-                own = found.mean * self.plan.expected_cohort / self.plan.clip_norm
+                own = found.mean * self.plan.expected_in_sum / self.plan.clip_norm
                 own -= self.unit(1) / self.plan.clip_norm
             yield _Seen(others, coin, residual, own)
 
@@ -122,9 +121,9 @@ class OneCanary(Game):
         if self.observer == "server":
             # The rest colludes: what it sent is known and taken off. One honest share is the
             # canary's own.
-            return self.plan.honest - 1, True
-        secret = self.entropy.keystream("audit coins", *run, round_number)
-        phones = called(self.plan, round_number, secret)
+            return self.fewest - 1, True
+        phones, group = self.called(run, round_number)
+        phones = phones[group[phones] == max(0, group[CANARY])]  # the others' sums tell nothing
         here = bool(CANARY in phones)
         # Where no chance is counted on, the rounds are those that are worst for the phone.
         return len(phones) - here, here or self.coin == 1

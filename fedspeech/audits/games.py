@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audits.lower_bounds import LowerBound
+from fedspeech.cohorts import called, group_of_each
 from fedspeech.job import rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.privacy.correlated_noise import SECRET_BYTES, CorrelatedNoise
@@ -105,6 +106,19 @@ class Game:
         return found.epsilon_release if self.observer == "release" else found.epsilon_server
 
     @property
+    def fewest(self) -> int:
+        """Honest phones that are in every sum: counted by the rule under which a sum is opened."""
+        return self.plan.min_reporting - self.plan.colluders
+
+    def called(
+        self, run: tuple[Name, ...], round_number: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Who is called to a round, sorted, and the group of every phone; see `group_of_each`."""
+        secret = self.entropy.keystream("audit coins", *run, round_number)
+        phones = called(self.plan, round_number, secret)
+        return phones, group_of_each(self.plan, self.key(run, round_number), phones)
+
+    @property
     def coin(self) -> float:
         """Probability, to the observer, that a phone takes part in a round; 1: it knows.
 
@@ -124,19 +138,19 @@ class Game:
     def decoded(
         self, run: tuple[Name, ...], round_number: int, contents: Mapping[int, NDArray[np.float32]]
     ) -> NDArray[np.float64]:
-        """Plays one round: clip, noise, sum, decode; shape (dimension,), in clip norms.
+        """Plays one sum of a round: clip, noise, sum, decode; shape (dimension,), in clip norms.
 
         Args:
           run: names of the run, whose noise is its own.
           round_number: from 0.
-          contents: what phones say, by phone, shape (dimension,).
+          contents: what the phones in the sum say, by phone, shape (dimension,).
         """
         plan, key = self.plan, self.key(run, round_number)
         sent = [self.sent(key, phone, content) for phone, content in contents.items()]
         total = ring_sum([np.zeros(plan.vector_length, dtype=np.uint32), *sent], plan.bits)
         noise = self._server_noise(run, key)
         found = plan.decode(total, rotation_seed=rotation_seed(key), noise=noise)
-        return np.asarray(found.mean * plan.expected_cohort / plan.clip_norm, dtype=np.float64)
+        return np.asarray(found.mean * plan.expected_in_sum / plan.clip_norm, dtype=np.float64)
 
     def sent(self, key: RoundKey, phone: int, content: NDArray[np.float32]) -> NDArray[np.uint32]:
         """What a phone sends, shape (vector length,)."""

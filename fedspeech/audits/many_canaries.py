@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from fedspeech.audits.games import LENGTH, Attendance, Finding, Game, Observer, Tell
 from fedspeech.audits.lower_bounds import one_run
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.round import called
 from fedspeech.seeds import NoiseEntropy
 
 GAME = "many canaries, few runs"
@@ -35,7 +34,7 @@ class ManyCanaries(Game):
     @property
     def canaries(self) -> int:
         """How many phones of a run are watched: the first ones."""
-        phones = self.plan.honest if self.observer == "server" else self.plan.population
+        phones = self.fewest if self.observer == "server" else self.plan.population
         return min(phones, self.plan.dimension)
 
     def run(self, name: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -48,12 +47,12 @@ class ManyCanaries(Game):
         canaries, plan = self.canaries, self.plan
         coins = self.entropy.keystream("audit included", name).uniform(canaries) < 0.5
         attendance = [Attendance(plan) for _ in range(canaries)]
-        residuals = np.empty((plan.rounds, canaries))
-        variances, joined = np.empty(plan.rounds), np.zeros((plan.rounds, canaries))
+        shape = (plan.rounds, canaries)
+        residuals, variances, joined = np.zeros(shape), np.ones(shape), np.zeros(shape)
         for number in range(plan.rounds):
-            contents = {}
-            phones = self._called(name, number)
-            for phone in phones:
+            contents: dict[int, NDArray[np.float32]] = {}
+            phones, group = self._called(name, number)
+            for phone in phones.tolist():
                 watched = phone < canaries
                 if watched and not attendance[phone].joins(number):
                     continue
@@ -64,16 +63,19 @@ class ManyCanaries(Game):
                 if watched and not coins[phone] and self.relation == "replace":
                     length = -LENGTH
                 contents[phone] = self.unit(phone if watched else 0, length)
-            residuals[number] = self.decoded((name,), number, contents)[:canaries]
-            variances[number] = self.variance(len(contents))
+            # Each canary is looked for in the sum of its own group.
+            for of in range(self.plan.groups):
+                part = {phone: said for phone, said in contents.items() if group[phone] == of}
+                own = np.flatnonzero(group[:canaries] == of)
+                residuals[number, own] = self.decoded((name,), number, part)[own]
+                variances[number, own] = self.variance(len(part))
         return self._scores(residuals, variances, joined), coins
 
-    def _called(self, name: int, round_number: int) -> list[int]:
-        """Who is called to a round."""
+    def _called(self, name: int, round_number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Who is called to a round, and every phone's group; the server watches one sum."""
         if self.observer == "server":
-            return list(range(self.plan.honest))
-        secret = self.entropy.keystream("audit coins", name, round_number)
-        return [int(phone) for phone in called(self.plan, round_number, secret)]
+            return np.arange(self.fewest), np.zeros(self.plan.population, dtype=np.int64)
+        return self.called((name,), round_number)
 
     def _scores(
         self,
@@ -83,12 +85,12 @@ class ManyCanaries(Game):
     ) -> NDArray[np.float64]:
         """Log-likelihood ratio of every canary, noise and other canaries taken as Gaussian.
 
-        Shapes: (rounds, canaries), (rounds,), (rounds, canaries).
+        Shapes: (rounds, canaries), each.
         """
         strategy = self.strategy()
         here = joined if self.coin == 1 else np.ones_like(joined)
         signal, seen = strategy @ here, strategy @ residuals
-        spread = np.maximum(variances, 1e-9)[:, None]  # where noise is off, any difference tells
+        spread = np.maximum(variances, 1e-9)  # where noise is off, any difference tells
         ratio = (2 * signal * seen - signal**2) / (2 * spread)
         if self.relation == "replace":
             ratio = 2 * signal * seen / spread

@@ -22,7 +22,7 @@ class Decoded:
     """What a sum says.
 
     Attributes:
-      mean: delta over the fixed expected cohort, shape (d,), float64.
+      mean: delta over the phones expected in the sum, shape (d,), float64.
       share_within: noisy share of deltas within the clip norm; None without adaptive clipping.
       too_long: whether the sum, noise included, is longer than `PlanSizing.norm_bound`.
     """
@@ -93,7 +93,7 @@ class PlanCodec(PlanSizing):
         clip_norm: float | None = None,
         noise: Keystream | NDArray[np.int64] | None = None,
     ) -> Decoded:
-        """Turns the ring's sum into the mean delta, dividing by the fixed expected cohort.
+        """Turns a ring's sum into the mean delta, dividing by the fixed number expected in it.
 
         Noise that the server adds enters the ring like any other, before anything is read from the
         sum. Added to an unwrapped sum it would hide nothing where the sum stands at the ring's
@@ -124,7 +124,7 @@ class PlanCodec(PlanSizing):
             share = 0.5 + bits / (self.bit_scale * self.expected_cohort)
         summed = self.read(total, rotation_seed=rotation_seed, clip_norm=clip_norm)
         return Decoded(
-            mean=summed / self.expected_cohort,
+            mean=summed / self.expected_in_sum,
             share_within=share,
             too_long=self.norm_warning(total),
         )
@@ -150,13 +150,13 @@ class PlanCodec(PlanSizing):
         return encoding.unrotate(decoded, self._rotation(rotation_seed), self.dimension)
 
     def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:
-        """Expected L2 norm of the noise in a decoded mean of so many reporting phones.
+        """Expected L2 norm of the noise in the mean of a round of so many reporting phones.
 
         Where noise is correlated: of what a round draws afresh.
         """
         # By the coordinates of the delta: the padding, which unrotating drops, takes its noise
         # along.
-        variance = reporting * self.stddev**2 + self.server_stddev**2
+        variance = reporting * self.stddev**2 + self.groups * self.server_stddev**2
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         return math.sqrt(variance * self.dimension) / scale / self.expected_cohort
 

@@ -38,8 +38,11 @@ class PlanConfig:
       max_participations: rounds a phone takes part in at most; the phone counts what it sent.
       participation_window: rounds after which a phone counts anew, for "round_robin"; None: never.
       cohort_cap: of more phones than these, so many are drawn, for "poisson"; None: no cap.
-      min_cohort: minimum cohort size; below it a round is abandoned, never drawn again.
-      min_reporting: minimum on those who answer; sizes the noise.
+      groups: sums that are taken of a round, each of a group of its own phones, which keeps both
+        minimums and carries full noise by itself; 1: one sum of the whole cohort.
+      min_cohort: minimum cohort size, of each group; below it a round is abandoned, never drawn
+        again.
+      min_reporting: minimum on those who answer, of each group; sizes the noise.
       colluders: corrupt phones of the population that may join a round, all of them.
       dropout_rate: share of a cohort list that never answers, each for itself and whatever its
         data.
@@ -72,6 +75,7 @@ class PlanConfig:
     max_participations: int
     participation_window: int | None = None
     cohort_cap: int | None = None
+    groups: int = 1
     min_cohort: int
     min_reporting: int
     colluders: int = 0

@@ -202,13 +202,13 @@ def _sampled_otherwise(plan: PlanSizing) -> float:
 
     Who takes part does not depend on noise. So, given who did, the distance is at most the number
     of draws times that of one draw, and over all cohorts the expected number counts: that of the
-    phones that are expected if all are there, and the phone that is asked about. Who takes part by
-    a coin is drawn from a table as well.
+    phones that are expected if all are there, and the phone that is asked about. The server
+    draws once for the sum of each group. Who takes part by a coin is drawn from a table as well.
     """
     if plan.mechanism == "none":
         return 0.0
     if plan.central:
-        draws, vector, bit = 1.0, plan.server_stddev, plan.server_bit_stddev
+        draws, vector, bit = float(plan.groups), plan.server_stddev, plan.server_bit_stddev
         bound = RoundedGaussian.total_variation_bound
     else:
         expected = plan.population * plan.participation_probability
@@ -252,10 +252,13 @@ def _last_cohort_list(plan: PlanSizing) -> Stage:
 
 
 def _coming(plan: PlanSizing) -> tuple[int, float]:
-    """Phones that may be in a cohort, and the chance of each; where phones take turns, one."""
+    """Phones that may be in a sum, and the chance of each; where phones take turns, one.
+
+    A phone decides over the minimums of its own group alone, which is dealt before anybody comes.
+    """
     if plan.participation == "round_robin":
-        return round(plan.expected_cohort), 1.0
-    return plan.population, plan.participation_probability
+        return round(plan.expected_in_sum), 1.0
+    return plan.candidates, plan.participation_probability
 
 
 # The table.

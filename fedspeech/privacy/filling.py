@@ -20,7 +20,7 @@ from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.config import Mechanism, Participation
 from fedspeech.privacy.factorization import MAX_BANDS, Factorization
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.rules import check_availability
+from fedspeech.privacy.rules import MOST_GROUPS, check_availability
 from fedspeech.privacy.sizing import MAX_MINIMUM
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
@@ -113,6 +113,7 @@ def _check(known: dict[str, Any]) -> None:
         ("population", 1, MAX_POPULATION),
         ("rounds", 1, MAX_ROUNDS),
         ("colluders", 0, MAX_COLLUDERS),
+        ("groups", 1, MOST_GROUPS),  # divides before the plan can refuse it
     ):
         value = known.get(name, least)
         within = is_integer(value) and least <= value <= most
@@ -184,7 +185,8 @@ def _minimum(known: dict[str, Any]) -> int:
     """Largest minimum up to 75 % of those expected that one phone hardly ever decides."""
     rate, colluders = known["dropout_rate"], known["colluders"]
     probability, availability = known["participation_probability"], known["availability"]
-    expected = known["population"] * probability * availability
+    groups = known.get("groups", 1)
+    expected = known["population"] * probability * availability / groups
     standing = expected * share_answering(rate, Stage.MASK)
     high = math.floor(MAX_MINIMUM * standing + 1e-9)
     if availability < 1:  # the whole tail counts, which has a bound below the mean only
@@ -196,7 +198,7 @@ def _minimum(known: dict[str, Any]) -> int:
     if known["participation"] == "fixed_size" or known["mechanism"] == "none":
         return int(max(high, 1))
     round_robin = known["participation"] == "round_robin"
-    candidates = round(expected) if round_robin else known["population"]
+    candidates = round(expected) if round_robin else known["population"] // groups
     most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
 
     def decided(minimum: int) -> bool:
@@ -204,7 +206,7 @@ def _minimum(known: dict[str, Any]) -> int:
         failing = binomial_tails.minimum_failure(
             population=candidates,
             probability=1.0 if round_robin else probability,
-            colluders=min(colluders, candidates - 1),
+            colluders=min(colluders, max(0, candidates - 1)),
             minimums=[(minimum, share_answering(rate, stage)) for stage in stages],
             availability=availability,
         )

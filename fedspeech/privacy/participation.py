@@ -72,6 +72,26 @@ def turns(round_number: int, *, population: int, size: int) -> NDArray[np.int64]
     return np.sort(_order(population)[places])
 
 
+def dealt(candidates: NDArray[np.int64], groups: int, seed: bytes) -> NDArray[np.int64]:
+    """Deals phones to groups of equal size, to within one phone, like cards of a shuffled pack.
+
+    Whoever may come is dealt, and not who came: else one phone more would move others from group to
+    group, and every sum of the round would change with it, not one.
+
+    Args:
+      candidates: phones that may come, whatever their coins.
+      groups: to be made.
+      seed: of the round, 32 bytes; public, since each phone checks where it stands.
+
+    Returns:
+      The group of each candidate, shape (candidates,).
+    """
+    order = np.argsort(Keystream(seed).uint64(len(candidates)), kind="stable")
+    group = np.empty(len(candidates), dtype=np.int64)
+    group[order] = np.arange(len(candidates)) % groups
+    return group
+
+
 @functools.lru_cache(maxsize=2)
 def _order(population: int) -> NDArray[np.int64]:
     """A public order of all phones, the same everywhere."""

@@ -65,6 +65,11 @@ def trust(plan: PlanSizing) -> str:
             f"({plan.min_reporting:,} answers open it, {plan.colluders:,} phones may collude)"
         )
     parts = [noise, _trust_in_participation(plan)]
+    if plan.groups > 1:
+        parts.append(
+            f"a round has the sums of {plan.groups} groups, which the server sees, and these "
+            "numbers hold of each of them"
+        )
     if plan.availability < 1:
         parts.append(
             f"at least {plan.availability:.1%} of the population is there whenever a round "
@@ -286,6 +291,12 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
             "nothing: a phone joins with at most the probability of its coin, and only the coin "
             "amplifies."
         )
+    if plan.groups > 1:
+        lines.append(
+            f"Phones are dealt to {plan.groups} groups by a public seed, whoever comes; a phone is "
+            "in one of their sums, and each sum has the noise of a whole round. All colluders may "
+            "be in one group."
+        )
     if plan.participation != "round_robin" and plan.participations < plan.rounds:
         given = " (chosen here)" if "max_participations" in assumed else ""
         stopped = binomial_tails.max_participations_failure(plan.rounds, q, plan.participations)
@@ -367,10 +378,11 @@ def _about_correlation(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str
 
 def _about_minimums(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
     given = " (chosen here)" if "min_reporting" in assumed else ""
+    parts = "" if plan.groups == 1 else f" in each of its {plan.groups} groups"
     lines = [
-        f"No round begins with fewer than {plan.min_cohort:,} phones and no sum of fewer than "
-        f"{plan.min_reporting:,} answers is opened{given}; rounds below that are abandoned, and "
-        "never drawn again.",
+        f"No round begins with fewer than {plan.min_cohort:,} phones{parts} and no sum of fewer "
+        f"than {plan.min_reporting:,} answers is opened{given}; rounds below that are abandoned, "
+        "and never drawn again.",
         f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
         "its data; that one phone decides a round is a bad event of probability "
         f"{scientific_up(cost.minimum_failure, 1)} per round.",

@@ -66,6 +66,8 @@ class PrivacyPlan(PlanCodec):
         fields = asdict(self)
         if self.factorization is None:  # plans without it keep the noise that they always had
             del fields["factorization"]
+        if self.groups == 1:  # likewise
+            del fields["groups"]
         return fields
 
     @property

@@ -14,6 +14,7 @@ from fedspeech.privacy.sizing import MAX_MINIMUM, MIN_STDDEV, RING_BITS, PlanSiz
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
+MOST_GROUPS = 50
 _MOST_STDDEVS = 40  # no draw goes further: probability under 2^-1150
 _NAMES = frozenset(field.name for field in dataclasses.fields(PlanConfig))
 
@@ -56,10 +57,12 @@ def _check_values(plan: PlanSizing) -> None:
             is_integer(value) and value >= 1, f"{name} must be a positive integer", **{name: value}
         )
     check_limits(plan)
+    _check_groups(plan)
     known = plan.ring_bits is None or plan.ring_bits in RING_BITS
     _require(plan, known, f"ring_bits must be one of {RING_BITS}")
-    ordered = plan.min_reporting <= plan.min_cohort <= plan.population
-    _require(plan, ordered, "expected min_reporting <= min_cohort <= population")
+    ordered = plan.min_reporting <= plan.min_cohort <= plan.candidates
+    rule = "expected min_reporting <= min_cohort <= population"
+    _require(plan, ordered, rule + (" / groups" if plan.groups > 1 else ""))
     few = is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_reporting
     _require(plan, few, "colluders must be an integer in [0, min_reporting)")
     # Publishing everything of one phone at random has a delta of 1 / population. The tolerance is
@@ -67,6 +70,36 @@ def _check_values(plan: PlanSizing) -> None:
     small = plan.delta > 0 and plan.delta * 10 * plan.population <= 1 + 1e-9
     _require(plan, small, "delta must be positive and at most 1 / (10 * population)")
     _require(plan, plan.epsilon_budget > 0, "epsilon_budget must be positive")
+
+
+def _check_groups(plan: PlanSizing) -> None:
+    """Checks that a round is divided only where the price of a divided one is argued."""
+    fits = is_integer(plan.groups) and (plan.groups == 1 or 3 <= plan.groups <= MOST_GROUPS)
+    rule = f"groups must be 1 (one sum) or from 3 to {MOST_GROUPS}: of two, none is in the middle"
+    _require(plan, fits, rule)
+    if plan.groups == 1:
+        return
+    for holds, rule in (
+        (
+            plan.mechanism not in ("local", "matrix_factorization"),
+            'groups must be 1 for mechanism "local", whose server sees each vector, and for '
+            '"matrix_factorization", whose noise of rounds belongs to one sum',
+        ),
+        (
+            plan.adaptive_clipping is None,
+            "groups must be 1 with adaptive_clipping: the noise of its bits is sized for one sum",
+        ),
+        (
+            plan.cohort_cap is None,
+            "groups must be 1 with a cohort_cap: who is let in would decide over every group",
+        ),
+        (
+            plan.availability == 1,
+            "groups must be 1 with availability below 1: fewer may be there of one group than of "
+            "all",
+        ),
+    ):
+        _require(plan, holds, rule)
 
 
 def _check_participation(plan: PlanSizing) -> None:
@@ -83,6 +116,9 @@ def _check_participation(plan: PlanSizing) -> None:
         f"{plan.participation} participation needs a whole number of phones per round, "
         "population * participation_probability",
     )
+    dealt = plan.participation == "poisson" or round(plan.expected_cohort) % plan.groups == 0
+    rule = "groups must divide the phones of a round, all of whom are called"
+    _require(plan, dealt, rule)
     rule = "min_cohort must be at most the cohort"
     if plan.participation == "poisson":
         rule = (
@@ -90,7 +126,9 @@ def _check_participation(plan: PlanSizing) -> None:
             "phones decide whether a round takes place"
         )
     fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_minimum + 1e-9
-    require(fits, rule, min_cohort=plan.min_cohort, expected_cohort=plan.expected_cohort)
+    sizes: dict[str, object] = {} if plan.groups == 1 else {"groups": plan.groups}
+    expected = plan.expected_in_sum
+    require(fits, rule, min_cohort=plan.min_cohort, expected_cohort=expected, **sizes)
 
 
 def _check_minimum(plan: PlanSizing, name: str, standing: float) -> None:

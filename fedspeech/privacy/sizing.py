@@ -61,23 +61,34 @@ class PlanSizing(PlanConfig):
 
     @property
     def expected_cohort(self) -> float:
-        """The fixed, public divisor of every sum, whoever replied."""
+        """Phones that are expected in a round, of all groups."""
         return self.population * self.participation_probability * self.availability
+
+    @property
+    def expected_in_sum(self) -> float:
+        """The fixed, public divisor of every sum, whoever replied."""
+        return self.expected_cohort / self.groups
+
+    @property
+    def candidates(self) -> int:
+        """Phones of which a sum may be taken: the population, or the fewest dealt to a group."""
+        return self.population // self.groups
 
     @property
     def max_cohort(self) -> int:
         """Most phones in a sum, all being there: six deviations above the mean, or the cap."""
         if self.participation != "poisson":
-            return round(self.expected_cohort)
-        everybody = self.population * self.participation_probability
+            return round(self.expected_in_sum)
+        dealt = math.ceil(self.population / self.groups)
+        everybody = dealt * self.participation_probability
         spread = math.sqrt(everybody * (1 - self.participation_probability))
         most = math.ceil(everybody + MAX_COHORT_STDDEVS * spread)
-        return min(self.population, most, self.cohort_cap or most)
+        return min(dealt, most, self.cohort_cap or most)
 
     @property
     def largest_minimum(self) -> float:
         """Most that `min_cohort` may be."""
-        return (MAX_MINIMUM if self.participation == "poisson" else 1.0) * self.expected_cohort
+        return (MAX_MINIMUM if self.participation == "poisson" else 1.0) * self.expected_in_sum
 
     @property
     def window(self) -> int:

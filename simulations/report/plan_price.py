@@ -97,6 +97,8 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
     )  # fmt: skip
     fields: dict[str, Any] = {name: getattr(plan, name) for name in names}
     fields |= {"cohort": plan.expected_cohort, "max_participations": plan.participations}
+    if plan.groups > 1:
+        fields["groups"] = plan.groups
     if plan.availability < 1:
         fields["availability"] = plan.availability
     if plan.participation != "round_robin":

@@ -392,7 +392,7 @@ class Run:
     def _summary(self, status: Literal["complete", "partial"]) -> Summary:
         """Everything known so far."""
         plan = self._plan
-        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
+        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_in_sum))
         chosen = {"sections": (self._choice.section(),)} if self._choice else {}
         return Summary(
             **dict(self._account(self._ledger.guarantee())),

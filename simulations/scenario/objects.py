@@ -226,7 +226,7 @@ def privacy_settings(plan: object) -> object:
     """The section `privacy` for what a program gave: a whole plan, settings or a mapping."""
     if not isinstance(plan, PrivacyPlan):
         return plan
-    expected = plan.expected_cohort
+    expected = plan.expected_in_sum
     same = {
         name: _plain(getattr(plan, name))
         for name in PrivacySettings.model_fields

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
+from fedspeech.aggregation.robust import Defense, RobustRule
 from fedspeech.corpora.written import spoken
 from fedspeech.device.user_rates import UserRates
 from fedspeech.device.virtual_time import RoundTimes
@@ -33,6 +34,7 @@ from fedspeech.models.decoding import BeamSettings
 from fedspeech.models.encoder_spec import ENCODERS
 from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.privacy.examples import ExamplePrivacy
+from fedspeech.privacy.rules import MOST_GROUPS
 from fedspeech.training.settings import LocalTraining
 from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.sections import Section
@@ -125,11 +127,17 @@ class ServerOptimizerSettings(FedOpt):
     """The server's step along the decoded mean delta.
 
     Attributes:
+      robust_rule: what makes one mean of the sums of a round's groups (privacy.groups): "mean",
+        "median" of each coordinate, or "trimmed_mean" without its largest and smallest quarter.
+      max_loss_rise: nats by which a step may raise the loss on public validation clips; a round
+        whose step would raise it more is paid for and not used. Not set: every step is taken.
       rule: own rule, as "module:attr" of an installed package that declares it
         (docs/own-server.md); the keys above are then not read. Empty: `optimizer`.
       settings: what an own rule is made with. Not set: nothing.
     """
 
+    robust_rule: RobustRule = "mean"
+    max_loss_rise: NotNegative | None = None
     rule: str = ""
     settings: dict[str, Any] | None = None
 
@@ -138,6 +146,11 @@ class ServerOptimizerSettings(FedOpt):
         super().__post_init__()
         if self.settings and not self.rule:
             raise ValueError(f"settings must stand beside a rule, got settings={self.settings}")
+
+    def defense(self) -> Defense | None:
+        """What stands between sums and step; None: nothing."""
+        chosen = Defense(rule=self.robust_rule, max_loss_rise=self.max_loss_rise)
+        return None if chosen == Defense() else chosen
 
     def built(self) -> ServerOptimizer:
         """The optimizer of a job."""
@@ -256,15 +269,21 @@ class PrivacySettings(Section):
         default=None,
         description='For "poisson": largest number of phones in a round. Not set: no cap.',
     )
+    groups: Annotated[int, Field(ge=1, le=MOST_GROUPS)] = Field(
+        default=1,
+        description="Number of sums of a round, each of a group of phones that were dealt at "
+        "random, with minimums and full noise of its own, for a server_optimizer.robust_rule; 1: "
+        'one sum. Above 1 for secure_aggregation = "ideal" (docs/poisoning.md).',
+    )
     min_cohort_share: Fraction = Field(
         default=0.7,
-        description="Minimum cohort size as a share of the expected cohort; below it a round is "
-        "abandoned.",
+        description="Minimum cohort size as a share of the cohort expected in a sum; below it a "
+        "round is abandoned.",
     )
     min_reporting_share: Fraction = Field(
         default=0.67,
-        description="Minimum number of reporting phones as a share of the expected cohort; noise "
-        "is sized for it.",
+        description="Minimum number of reporting phones as a share of the cohort expected in a "
+        "sum; noise is sized for it.",
     )
     colluders: WholeNumber = Field(
         default=0, description="Number of phones that may work with the adversary."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,7 +305,8 @@ def _public_sizing(
     return sized(
         figures,
         scenario.privacy,
-        job.plan.expected_cohort,
+        # Noise of G sums, each as wide as that of one, is wider in their mean by sqrt(G).
+        job.plan.expected_cohort / math.sqrt(job.plan.groups),
         scenario.server_optimizer.learning_rate,
         embed.base.provenance,
     )
@@ -353,6 +355,7 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         virtual_phones=virtual_phones_of(scenario),
         time=time_axis(scenario),
         early_stopping=scenario.early_stopping,
+        defense=scenario.server_optimizer.defense(),
         faults=scenario.simulation.faults,
         deadline_s=scenario.simulation.deadline_s,
         simulation_only="" if simulation_only is None else str(simulation_only),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedspeech.cohorts import MASKED_GROUPS
 from fedspeech.errors import ScenarioError, require
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.filling import Filled, fill
@@ -67,8 +68,10 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
     """Makes a plan from settings whose minimums are shares of the expected cohort."""
     same = (
         "mechanism", "clip_norm", "rounds", "cohort_cap", "colluders", "dropout_rate", "delta",
-        "ring_bits", "participation", "threat_model",
+        "ring_bits", "participation", "threat_model", "groups",
     )  # fmt: skip
+    if settings.groups > 1 and settings.secure_aggregation == "masked":
+        raise ValueError(MASKED_GROUPS)
     noisy = settings.mechanism != "none"
     cohort, reporting = _minimums(settings, sizes)
     return fill(
@@ -109,7 +112,7 @@ def _factorization(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, Any
 
 
 def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
-    """Minimums on cohort list and reporting phones, as shares of the expected cohort.
+    """Minimums on cohort list and reporting phones, as shares of the cohort expected in a sum.
 
     Raises:
       ValueError: if more are to report than need to come.
@@ -124,7 +127,7 @@ def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
     # Nobody tosses a coin: whole phones are called, as `fedspeech.privacy.filling` counts.
     if settings.participation != "poisson":
         probability = max(1, round(sizes.population * probability)) / sizes.population
-    expected = sizes.population * probability * sizes.availability
+    expected = sizes.population * probability * sizes.availability / settings.groups
     # Plus 1e-9, since a product such as 0.7 * 90 lies just below 63 in floating point, and the
     # floor would lose a phone.
     cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))

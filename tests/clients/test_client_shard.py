@@ -12,10 +12,10 @@ from clients.app import _nothing_told as nothing_told
 from clients.client_shard import ClientShard
 from clients.permissions import require_permission, require_turn
 from clients.state import ShardState
+from fedspeech.cohorts import draw_cohort
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.messages import CohortListRequest, UpdateRequest
 from fedspeech.privacy.factorization import Factorization
-from fedspeech.round import draw_cohort
 from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
 

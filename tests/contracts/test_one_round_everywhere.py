@@ -9,7 +9,8 @@ from counting import axis
 from tiny_job import PHONES, make_arrays, make_job
 from whole_runs import run_in_grid, run_reference
 
-from fedspeech.errors import CohortTooSmall
+from fedspeech.aggregation.robust import Defense
+from fedspeech.errors import CohortTooSmall, ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.examples import ExamplePrivacy
@@ -77,6 +78,39 @@ def test_every_mechanism_gives_the_same_bits_in_the_round_and_in_the_grid(
     assert len(set(moved)) == (3 if "adaptive_clipping" in changes else 1)
     reference, grid = (tmp_path / f"{name}.jsonl" for name in ("reference", "grid"))
     assert reference.read_bytes() == grid.read_bytes()
+
+
+GROUPED = {"groups": 3, "min_cohort": 4, "min_reporting": 3, "dropout_rate": 0.05}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        slow({"mechanism": "central"}),
+        slow({"participation": "fixed_size"}),
+        slow({"participation": "round_robin"}),
+    ],
+)
+def test_sums_of_groups_are_the_same_integers_in_the_round_and_in_the_grid(tmp_path, changes):
+    path, job, arrays = make_job(tmp_path, rounds=2, **GROUPED, **changes)
+    job = dataclasses.replace(job, defense=Defense(rule="median", max_loss_rise=0.5))
+    job.save(path)
+    totals, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, grid_state = run_in_grid(path, job, arrays, tmp_path / "grid.jsonl")
+    assert [record.status for record in records] == ["completed"] * 2
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+    np.testing.assert_array_equal(grid_state.model, state.model)
+    assert grid_state.public_losses == state.public_losses
+    reference, grid = (tmp_path / f"{name}.jsonl" for name in ("reference", "grid"))
+    assert reference.read_bytes() == grid.read_bytes()
+
+
+def test_masked_sums_of_groups_are_refused_over_messages(tmp_path):
+    path, job, arrays = make_job(tmp_path, secure_aggregation="masked", **GROUPED)
+    with pytest.raises(ScenarioError, match="over messages a round is one masked session"):
+        run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_job import PHONES, TRAINING, make_job
 
+from fedspeech.cohorts import draw_cohort
 from fedspeech.errors import BudgetExhausted, CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
@@ -15,7 +16,6 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import (
     ServerState,
-    draw_cohort,
     open_sum,
     privatize_phone,
     run_round,
