@@ -109,7 +109,10 @@ class ClientShard:
                 f"round {key.number}: the cohort list is not what shard {self.shard} sent"
             )
         if short := too_few(self.job, key, cohort_list, "are listed", plan.min_cohort):
-            raise CohortTooSmall(f"round {key.number}: {short}")
+            raise CohortTooSmall(
+                f"round {key.number}: a phone takes part among at least {plan.min_cohort} phones: "
+                f"{short}"
+            )
         reporting = self.answering(key, state.joined, Stage.MASK)
         encoded = self.vectors(request, reporting)
         groups = groups_of(self.job, key, reporting)
@@ -213,4 +216,4 @@ class ClientShard:
         for group, vector in zip(groups_of(self.job, key, phones), encoded, strict=True):
             exact[group] += from_ring(vector, plan.bits)
         norms = [np.linalg.norm(vector.astype(np.float64)) for vector in contributions]
-        self._leave("round", key.round, exact_sum=exact, delta_norms=np.array(norms))
+        self._leave("round", key.round, exact_sum=exact.reshape(-1), delta_norms=np.array(norms))

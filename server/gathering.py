@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech import messages
-from fedspeech.cohorts import MASKED_GROUPS, draw_cohort, too_few
-from fedspeech.errors import CohortTooSmall, ProtocolAbort, ScenarioError
+from fedspeech.cohorts import draw_cohort, too_few
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, model_sha256
 from fedspeech.messages import RoundKey
 from fedspeech.round import ServerState
@@ -75,8 +75,9 @@ class IdealGathering(_Gathering):
         self._cohort_list = np.concatenate([answer.phones for answer in cohort_lists])
         self.cohort = len(self._cohort_list)
         minimum = self._job.plan.min_cohort
-        if failed := failed or self._short(self._cohort_list, "joined", minimum):
-            raise Abandoned(failed)
+        short = self._short(self._cohort_list, "joined", minimum)
+        if failed or short:
+            raise Abandoned(failed or short)
 
     def collect(self) -> NDArray[np.uint32]:
         """Returns the sum of what they send, mod 2^bits, shape (groups * vector length,)."""
@@ -92,8 +93,9 @@ class IdealGathering(_Gathering):
         )
         reporting = np.concatenate([update.reporting for update in updates])
         self.reporting = len(reporting)
-        if failed := failed or self._short(reporting, "reported", plan.min_reporting):
-            raise Abandoned(failed)
+        short = self._short(reporting, "reported", plan.min_reporting)
+        if failed or short:
+            raise Abandoned(failed or short)
         return ring_sum([update.total for update in updates], plan.bits)
 
     def _short(self, phones: NDArray[np.int64], did: str, minimum: int) -> str:
@@ -118,16 +120,10 @@ class IdealGathering(_Gathering):
 
 
 class MaskedGathering(_Gathering):
-    """One round whose sum only the phones together can open.
-
-    Raises:
-      ScenarioError: if the round has several sums.
-    """
+    """One round whose sum only the phones together can open."""
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         super().__init__(shards, job, key, state)
-        if job.plan.groups > 1:
-            raise ScenarioError(MASKED_GROUPS)
         self._model_sha256 = model_sha256(state.sent, state.clip_norm)
         self._refused: Counter[str] = Counter()
         self._session = 0

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.errors import BudgetExhausted, ProtocolAbort
+from fedspeech.cohorts import MASKED_GROUPS
+from fedspeech.errors import BudgetExhausted, ProtocolAbort, ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
@@ -73,9 +74,12 @@ def run_rounds(
     """Runs the plan's rounds, or as many as the budget and the job's early stopping allow.
 
     Raises:
+      ScenarioError: if groups of a round are to be summed under masks.
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
         round.
     """
+    if job.plan.groups > 1 and job.plan.secure_aggregation == "masked":
+        raise ScenarioError(MASKED_GROUPS)
     shards = Shards(FaultyGrid(grid, job) if job.faults else grid, job)
     for round_number in range(first_round, job.plan.rounds):
         if stopped_early(job, state):

@@ -1,9 +1,9 @@
 """Rules that read the updates of single phones, refused by name.
 
-The server of a round holds one vector: the sum of what all phones sent. A rule that ranks, trims
-or weights single updates has nothing to read there, and handing it the updates would give up what
-masking is for. Rules over sums of groups, each masked for itself, would be another protocol; none
-is built.
+The server of a round holds the sum of what all phones sent, or those of a few groups. A rule that
+ranks, trims or weights single updates has nothing to read there, and handing it the updates would
+give up what masking is for. What a median or a trimmed mean can do over sums of groups stands in
+`fedspeech.aggregation.robust`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ SINGLE_UPDATES = {
 
 INSTEAD = (
     "every phone's delta is clipped, which bounds what one phone can do to a sum, and training can "
-    "be held near the global adapter by training.proximal_mu"
+    "be held near the global adapter by training.proximal_mu; server_optimizer.robust_rule takes a "
+    "median or a trimmed mean over sums of privacy.groups groups"
 )
 
 

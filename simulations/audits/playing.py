@@ -107,10 +107,12 @@ def play(
       tell: called with the number of rounds that are over.
 
     Raises:
-      ValueError: if noise is the operating system's.
+      ValueError: if noise is the operating system's, or a round has several sums.
     """
     seeded = job.noise_entropy == "seeded"
     require(seeded, 'noise_entropy must be "seeded"', noise_entropy=job.noise_entropy)
+    rule = "attacks on transcripts read one sum of a round: privacy.groups must be 1"
+    require(job.plan.groups == 1, rule, groups=job.plan.groups)
     state = ServerState.initial(job, arrays)
     phones = [Attendance(job.plan) for _ in range(job.plan.population)]
     rounds, releases, failed = [], [state.model], []

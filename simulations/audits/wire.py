@@ -67,10 +67,12 @@ def recorded(job: Job) -> Transcript:
     goes with the call.
 
     Raises:
-      ValueError: if noise is the operating system's.
+      ValueError: if noise is the operating system's, or a round has several sums.
     """
     seeded = job.noise_entropy == "seeded"
     require(seeded, 'noise_entropy must be "seeded"', noise_entropy=job.noise_entropy)
+    rule = "attacks on transcripts read one sum of a round: privacy.groups must be 1"
+    require(job.plan.groups == 1, rule, groups=job.plan.groups)
     with tempfile.TemporaryDirectory(prefix="fedspeech-audit-") as made:
         folder = Path(made)
         job = replace(job, durable_state=str(folder / "phones"), simulation_only="")

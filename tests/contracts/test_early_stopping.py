@@ -106,7 +106,7 @@ def test_a_resumed_run_stops_at_the_same_round(tmp_path):
 
 def test_a_query_without_a_public_loss_cannot_stop_by_it(tmp_path):
     _, job, arrays = job_of(tmp_path, query=BoundedMean(), clip_norm=1.0)
-    with pytest.raises(ScenarioError, match="this query has no loss to stop by"):
+    with pytest.raises(ScenarioError, match="this query has no loss to decide by"):
         ServerState.initial(job, arrays)
 
 

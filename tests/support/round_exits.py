@@ -101,6 +101,7 @@ EXITS = {
         "fedspeech.secagg.server Server._holds except FedspeechError",
     ),
     "a run does not begin, or ends": (
+        "server.rounds run_rounds ScenarioError",
         "server.app main again",
         "server.app main FedspeechError",
         "server.app _opened FedspeechError",

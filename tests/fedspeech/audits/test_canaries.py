@@ -137,6 +137,35 @@ def test_half_the_noise_is_noticed(monkeypatch):
     assert played(TWO, runs=4000).broken
 
 
+# Each of ten sums has two honest shares for certain.
+GROUPED = dataclasses.replace(
+    TWO, population=60, groups=10, min_cohort=4, min_reporting=4, colluders=2, noise_multiplier=3.0,
+    delta=1e-3,
+)  # fmt: skip
+
+
+def priced_whole(plan):
+    """Shares of noise as if the sums of all groups were one."""
+    return plan.groups * plan.min_reporting - plan.colluders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("observer", games.OBSERVERS)
+def test_sums_of_groups_keep_their_word(observer):
+    found = played(GROUPED, observer, runs=300)
+    assert not found.broken
+    assert found.claimed > 0
+
+
+def test_noise_that_is_sized_for_all_groups_is_noticed(monkeypatch):
+    """The mutant: the price of the whole cohort, where a sum has the phones of a group."""
+    claimed = GROUPED.guarantee(1).epsilon_server
+    monkeypatch.setattr(PrivacyPlan, "honest", property(priced_whole))
+    whole = dataclasses.replace(GROUPED)
+    assert whole.guarantee(1).epsilon_server <= 1.01 * claimed  # it prints no more than was said
+    assert played(whole, runs=600).broken
+
+
 # --- Many canaries in one run ---------------------------------------------------------------------
 
 MANY = dataclasses.replace(
@@ -161,6 +190,20 @@ def test_many_canaries_notice_noise_that_is_off(monkeypatch):
     weak = dataclasses.replace(MANY, noise_multiplier=3.0)
     monkeypatch.setattr(mechanisms.RoundedGaussian, "of", lambda stddev: Silent())
     assert many(weak).broken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("participation", ["poisson", "fixed_size"])
+def test_many_canaries_in_groups_prove_less_than_is_claimed_and_notice_silence(
+    monkeypatch, participation
+):
+    plan = dataclasses.replace(
+        MANY, groups=4, min_cohort=8, min_reporting=8, participation=participation,
+        participation_probability=0.75, population=64,
+    )  # fmt: skip
+    assert not many(plan, runs=12).broken
+    monkeypatch.setattr(mechanisms.RoundedGaussian, "of", lambda stddev: Silent())
+    assert many(dataclasses.replace(plan, noise_multiplier=3.0), runs=12).broken
 
 
 def test_no_more_canaries_than_coordinates():
