@@ -132,7 +132,7 @@ class ServerOptimizerSettings(FedOpt):
       max_loss_rise: nats by which a step may raise the loss on public validation clips; a round
         whose step would raise it more is paid for and not used. Not set: every step is taken.
       rule: own rule, as "module:attr" of an installed package that declares it
-        (docs/own-server.md); the keys above are then not read. Empty: `optimizer`.
+        (docs/own-server.md); the optimizer and its settings are then not read. Empty: `optimizer`.
       settings: what an own rule is made with. Not set: nothing.
     """
 
