@@ -170,8 +170,9 @@ def packages_behind(file, seen):
             yield from packages_behind(inside, seen)
 
 
-# Files of `fedspeech/audits` that play rounds: canaries grant an observer everything but one phone.
-GAMES = {"games", "canaries", "many_canaries", "__init__"}
+# Files of `fedspeech/audits` that play rounds: canaries grant an observer everything but one phone,
+# and liars are phones of a round themselves.
+GAMES = {"games", "canaries", "many_canaries", "poisoning", "__init__"}
 TRUTH = ("round", "job", "population", "device", "corpora.synthetic", "corpora.recorded",
          "corpora.partition", "corpora.shots", "queries")  # fmt: skip
 
