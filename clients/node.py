@@ -30,6 +30,7 @@ from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, Subpr
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
+from fedspeech.device.log_filter import filtered
 from fedspeech.errors import ProtocolAbort
 from fedspeech.source import SOURCE_PACKAGES, SOURCE_SUFFIXES, source_files
 
@@ -43,7 +44,9 @@ def main(arguments: list[str]) -> None:
         case ["start", *options]:
             _call(flower_superexec, options, {"flwr.supercore.superexec.run_superexec": _STARTING})
         case ["answer", *options]:
-            _call(flwr_clientapp, options, {"flwr.supernode.runtime.run_clientapp": _ANSWERING})
+            # What this process logs lies on the phone's disk, and may be sent as a crash report.
+            with filtered():
+                _call(flwr_clientapp, options, {"flwr.supernode.runtime.run_clientapp": _ANSWERING})
         case options:
             _host(options)
 

@@ -87,6 +87,10 @@ class ConsentMissing(FedspeechError):
     """The user has not agreed to this, or no longer does; nothing is kept, read or sent."""
 
 
+class EgressRefused(FedspeechError):
+    """This has no way out of a phone; nothing left it."""
+
+
 class StoreRefused(FedspeechError):
     """A phone's store cannot do that; what it holds is as it was."""
 

@@ -5,6 +5,7 @@
 | `consented`, `declined` | the user was asked for a scope, and answered |
 | `revoked` | a consent ended; the revocation epoch moved |
 | `accessed` | a record of the debug cohort was opened, by whom and why |
+| `left` | a payload was let out: its type, purpose, size and release |
 | `erased` | a receipt: records whose keys were destroyed, when and why |
 | `recovered` | a line torn by a kill was found |
 """
