@@ -117,6 +117,8 @@ PUBLIC: Mapping[str, str] = {
     "rollout_status": "simulations.api.rollout:rollout_status",
     "scenarios": "simulations.api.scenarios:scenarios",
     "secagg_cost": "simulations.api.secagg:secagg_cost",
+    "share_check": "simulations.api.sharing:share_check",
+    "share_recheck": "simulations.api.sharing:share_recheck",
     "simulate": "simulations.api.run:simulate",
     "to_toml": "simulations.api.scenarios:to_toml",
     "tune": "simulations.api.tuning:tune",

@@ -83,6 +83,8 @@ from simulations.api.scenarios import read_scenario as read_scenario
 from simulations.api.scenarios import scenarios as scenarios
 from simulations.api.scenarios import to_toml as to_toml
 from simulations.api.secagg import secagg_cost as secagg_cost
+from simulations.api.sharing import share_check as share_check
+from simulations.api.sharing import share_recheck as share_recheck
 from simulations.api.tuning import Tuned as Tuned
 from simulations.api.tuning import tune as tune
 from simulations.artifacts.exporting import PartlyRefused as PartlyRefused
@@ -184,6 +186,8 @@ __all__ = [
     "rollout_status",
     "scenarios",
     "secagg_cost",
+    "share_check",
+    "share_recheck",
     "simulate",
     "to_toml",
     "tune",

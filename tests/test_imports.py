@@ -17,7 +17,7 @@ ORDER = (
     "audio",
     "synthesis", "corpora", "evaluation", "models", "anonymization", "device", "secagg",
     "privacy", "training", "tasks", "aggregation", "analytics", "rollout",
-    "messages", "source", "population", "queries", "job", "cohorts", "round", "audits",
+    "messages", "source", "population", "queries", "job", "cohorts", "round", "audits", "sharing",
 )  # fmt: skip
 
 # Order inside `fedspeech/privacy`; a module imports only from entries above its own.

@@ -31,7 +31,7 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
     Without the extra that draws plots, every figure is the table that it has in any case.
     """
     no_plots = lacking("plots")
-    scripts = [] if no_plots else _scripts()
+    carried = [] if no_plots else scripts()
     environment = Environment(
         loader=ChoiceLoader(
             [PackageLoader("simulations", "report"), PackageLoader("simulations", "tuning")]
@@ -46,12 +46,12 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
     page = environment.get_template(template).render(
         context
         | {
-            "policy": _policy(*scripts),
+            "policy": _policy(*carried),
             "no_plots": no_plots,
             "phrasing": phrasing,
             "no_privacy": NO_NOISE,
             "css": Markup(_file("report.css")),
-            "scripts": [Markup(script) for script in scripts],
+            "scripts": [Markup(script) for script in carried],
             "figures": [
                 {name: getattr(figure, name) for name in ("key", "height", "traces", "layout")}
                 for figure in figures
@@ -82,7 +82,7 @@ def _file(name: str) -> str:
     return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
 
 
-def _scripts() -> list[str]:
+def scripts() -> list[str]:
     """What draws the plots: Plotly's own script, and the page's."""
     from plotly.offline import get_plotlyjs
 

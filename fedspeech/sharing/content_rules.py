@@ -1,0 +1,214 @@
+"""Rules about what a file is made of: types, sound, vectors, keys, times, places."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fedspeech.sharing.artifact import Artifact
+from fedspeech.sharing.finding import Candidate, Found
+from fedspeech.sharing.page import Page
+from fedspeech.sharing.reading import AUDIO
+from fedspeech.sharing.schema import keys_of
+
+UNIT_LENGTH = 16  # components from which a vector of length 1 is taken for a voice
+_FOR_SOUND = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_FOR_BYTES = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+_DIGEST = re.compile(
+    r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
+)
+_NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?[\s,;|]+){16,}[-+]?\d+(?:\.\d+)?", re.I)
+_TIMES = (
+    re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d"),
+    re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-3]):[0-5]\d(?![\d:]*[\w.]*:)"),
+    re.compile(r"(?<!\d)20\d{6}[-_T]?[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d)"),
+)
+_TIME_KEY = re.compile(r"time|date|stamp|when|created|started|ended|_at$|(^|_)ts$", re.I)
+_PATHS = (
+    re.compile(r"(?<![\w.:/<-])/(?:[\w.@+-]+/)+[\w.@+-]*"),
+    re.compile(r"(?<![\w/])/(?:home|root|Users|tmp|var|mnt|data|opt|etc|srv|media|work)(?:/|\b)"),
+    re.compile(r"(?<!\w)[A-Za-z]:[\\/]\w"),
+    re.compile(r"\\\\\w+\\\w"),
+    re.compile(r"(?<!\w)~[\w-]*/"),
+    re.compile(r"file://", re.I),
+)
+_AUDIO_NAME = re.compile(
+    r"\w\.(?:wav|wave|flac|mp3|ogg|oga|opus|m4a|aac|amr|aiff?|au|caf|sph|wma|3gp|webm)\b", re.I
+)
+_ADDRESS = re.compile(
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f:]*:[0-9a-f]*:[0-9a-f:.]*)(?![\w:]|\.\d)", re.I
+)
+_MAC = re.compile(r"(?<![\w:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:])", re.I)
+
+
+def file_type(shared: Candidate) -> Found:
+    """Only types that the audience is given."""
+    kind = shared.artifact.kind
+    if kind not in shared.policy.kinds:
+        allowed = ", ".join(shared.policy.kinds)
+        yield "file", f"{shared.policy.tier} artifacts are {allowed}, got {kind}"
+
+
+def unread_script(shared: Candidate) -> Found:
+    """A page carries no code but that which is known."""
+    if shared.artifact.kind != "html":
+        return
+    page = Page.read(shared.artifact.content.decode("utf-8-sig"))
+    for number, digest in enumerate(page.scripts, 1):
+        if digest not in shared.policy.scripts:
+            yield f"script {number}", f"code that nobody has read (SHA-256 {digest[:16]})"
+
+
+def no_audio(shared: Candidate) -> Found:
+    """No sound, neither as it is nor inside base64."""
+    for pattern, what in AUDIO:
+        if found := pattern.search(shared.artifact.content):
+            yield f"byte {found.start()}", f"{what} begins here"
+    for where, decoded in _decoded(shared.artifact, _FOR_SOUND):
+        for pattern, what in AUDIO:
+            if pattern.search(decoded):
+                yield where, f"{what} stands here as text"
+
+
+def encoded_data(shared: Candidate) -> Found:
+    """No bytes as text: nobody has read them."""
+    for where, decoded in _decoded(shared.artifact, _FOR_BYTES):
+        if decoded.startswith(b"\x89PNG\r\n\x1a\n") and shared.artifact.kind == "html":
+            continue
+        yield where, f"{len(decoded)} bytes stand here as text, and no rule reads them"
+
+
+def long_array(shared: Candidate) -> Found:
+    """No list of numbers above the policy's length, and none with one number for each person."""
+    most = shared.policy.most_numbers
+    people = shared.manifest.contributors if shared.manifest else 0
+    for where, numbers in _vectors(shared.artifact):
+        if len(numbers) > most:
+            yield where, f"a list has at most {most} numbers, got {len(numbers)}"
+        elif len(numbers) == people:
+            yield where, f"one number for each of {people} contributors"
+
+
+def unit_vector(shared: Candidate) -> Found:
+    """No vector of length 1, as embeddings of voices are."""
+    for where, numbers in _vectors(shared.artifact):
+        if len(numbers) >= UNIT_LENGTH and abs(float(np.linalg.norm(numbers)) - 1) < 1e-3:
+            yield where, f"{len(numbers)} numbers of length 1, as a voice's embedding is"
+
+
+def unknown_key(shared: Candidate) -> Found:
+    """Objects have the names of their kind, and no others."""
+    if shared.manifest is None:
+        return
+    known = keys_of(shared.manifest.kind) | set(shared.policy.keys)
+    for where, key in shared.artifact.names():
+        if key not in known:
+            yield where, f"artifacts of kind {shared.manifest.kind} have no key of this name"
+
+
+def fine_time(shared: Candidate) -> Found:
+    """No time finer than a day."""
+    for where, text in shared.artifact.strings():
+        if any(pattern.search(text) for pattern in _TIMES):
+            yield where, "a time finer than a day"
+    for leaf in shared.artifact.leaves():
+        if _is_number(leaf.value) and _TIME_KEY.search(leaf.key):
+            seconds = abs(float(leaf.value or 0))
+            if any(5e8 < seconds / unit < 4.2e9 for unit in (1, 1e3, 1e6, 1e9)):
+                yield leaf.where, "a time in seconds or finer"
+
+
+def local_path(shared: Candidate) -> Found:
+    """No path of a machine."""
+    for where, text in shared.artifact.strings():
+        if any(pattern.search(text) for pattern in _PATHS):
+            yield where, "a path of a machine"
+
+
+def audio_file_name(shared: Candidate) -> Found:
+    """No name of a recording."""
+    for where, text in shared.artifact.strings():
+        if _AUDIO_NAME.search(text):
+            yield where, "the name of a recording"
+
+
+def network_address(shared: Candidate) -> Found:
+    """No address of a machine in a network."""
+    for where, text in shared.artifact.strings():
+        if _MAC.search(text) or any(_is_address(found[0]) for found in _ADDRESS.finditer(text)):
+            yield where, "an address of a machine"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return len(text) > 2 and bool(ipaddress.ip_address(text.rstrip(".")))
+    except ValueError:
+        return False
+
+
+def _vectors(artifact: Artifact) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Lists of numbers, nested ones flattened, and runs of numbers in texts."""
+    for where, values in artifact.lists():
+        flat = list(_flat(values))
+        if len(flat) > 1 and all(_is_number(value) for value in flat):
+            yield where, np.array(flat, dtype=np.float64)
+    for where, numbers in _numbers_by_key(artifact):
+        yield where, np.array(numbers, dtype=np.float64)
+    for where, text in artifact.strings():
+        for found in _NUMBERS.finditer(text):
+            yield where, np.array(re.split(r"[\s,;|]+", found[0]), dtype=np.float64)
+
+
+def _numbers_by_key(artifact: Artifact) -> Iterator[tuple[str, list[float]]]:
+    """Objects whose values are numbers only: a list under other names."""
+    for where, found in artifact.objects():
+        if len(found) >= UNIT_LENGTH and all(_is_number(value) for value in found.values()):
+            yield where or "document", list(found.values())
+
+
+def _flat(values: list[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _decoded(artifact: Artifact, encoded: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+    """What stands in texts as base64, without digests."""
+    for where, text in artifact.strings():
+        for found in encoded.finditer(text):
+            if (decoded := _from_base64(found[0])) is not None:
+                yield where, decoded
+
+
+def _from_base64(text: str) -> bytes | None:
+    """Decoded bytes; None where it is a digest, a number or a word."""
+    if _DIGEST.fullmatch(text) or not _looks_encoded(text):
+        return None
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _looks_encoded(text: str) -> bool:
+    """Whether letters of both cases and digits are mixed as chance mixes them."""
+    changes = sum(
+        (a.isupper(), a.islower(), a.isdigit()) != (b.isupper(), b.islower(), b.isdigit())
+        for a, b in itertools.pairwise(text)
+    )
+    return changes > len(text) / 4 or (len(text) >= 64 and changes > 0 and "_" not in text)

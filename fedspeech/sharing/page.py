@@ -1,0 +1,89 @@
+"""A page as a reader of its source sees it: words, attributes, comments, data and scripts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+
+class NotAPage(ValueError):
+    """Markup that cannot be taken apart."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page holds.
+
+    Attributes:
+      text: words, attributes, styles and comments, a line each.
+      data: JSON for scripts and its name.
+      scripts: SHA-256 of everything that runs, hex.
+    """
+
+    text: str
+    data: tuple[tuple[str, str], ...]
+    scripts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, source: str) -> Page:
+        """Takes a page apart.
+
+        Raises:
+          NotAPage: if a script does not end.
+        """
+        parser = _Parser()
+        parser.feed(source)
+        parser.close()
+        if parser.inside is not None:
+            raise NotAPage("a script does not end")
+        return cls("\n".join(parser.words), tuple(parser.data), tuple(parser.scripts))
+
+
+class _Parser(HTMLParser):
+    """Collects what `Page` holds."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.words: list[str] = []
+        self.data: list[tuple[str, str]] = []
+        self.scripts: list[str] = []
+        self.inside: str | None = None  # name of JSON, or "" of what runs
+        self._script: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.words += [value for value in given.values() if value]
+        runs = [value for name, value in given.items() if name.startswith("on")]
+        if tag == "script" and "src" in given:
+            runs.append(given["src"])
+        self.scripts += [hashlib.sha256(code.encode()).hexdigest() for code in runs]
+        if tag == "script":
+            is_data = given.get("type") == "application/json"
+            self.inside = given.get("id", "data") if is_data else ""
+            self._script = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "script" or self.inside is None:
+            return
+        code = "".join(self._script)
+        if self.inside:
+            self.data.append((self.inside, code))
+        elif code:
+            self.scripts.append(hashlib.sha256(code.encode()).hexdigest())
+        self.inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self.inside is not None:
+            self._script.append(data)
+        elif data.strip():
+            self.words.append(data.strip())
+
+    def handle_comment(self, data: str) -> None:
+        self.words.append(data.strip())
+
+    def handle_pi(self, data: str) -> None:
+        self.words.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.words.append(data)

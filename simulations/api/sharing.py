@@ -1,0 +1,175 @@
+"""The gate as functions: may this file leave, and may those that left before still be used?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedspeech.errors import FedspeechError
+from simulations.console import Console, Printed, table
+
+if TYPE_CHECKING:
+    from fedspeech.sharing.finding import Finding
+    from fedspeech.sharing.policy import Policy
+
+MANIFEST = ".manifest.json"
+"""What is appended to the name of an artifact for its manifest."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShareCheck(Printed):
+    """What the gate says of a file.
+
+    Attributes:
+      file: that was checked.
+      findings: rule, place and reason of everything that keeps it here.
+    """
+
+    file: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may leave."""
+        return not self.findings
+
+    def record(self) -> dict[str, Any]:
+        """Whether it passed, and the findings, as plain data."""
+        return {"passed": self.passed, "findings": [asdict(found) for found in self.findings]}
+
+    def print(self, console: Console) -> None:
+        """Prints a line for each finding."""
+        if self.passed:
+            console.print(f"{self.file}: passes every rule")
+            return
+        console.print(f"{self.file}: stays here\n")
+        rows = [(found.rule, found.where, found.why) for found in self.findings]
+        console.print(table(("rule", "where", "why"), rows), soft_wrap=True)
+
+    def __repr__(self) -> str:
+        """Whether it passed."""
+        said = "passes" if self.passed else f"{len(self.findings)} findings"
+        return f"ShareCheck({self.file!r}, {said})"
+
+
+@dataclass(frozen=True, eq=False)
+class ShareRecheck(Printed):
+    """What the gate says today of files that were made before.
+
+    Attributes:
+      checks: of every file of a folder.
+    """
+
+    checks: tuple[ShareCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them may still be used."""
+        return all(each.passed for each in self.checks)
+
+    def record(self) -> dict[str, Any]:
+        """Every file and its findings as plain data."""
+        files = [{"file": each.file, **each.record()} for each in self.checks]
+        return {"passed": self.passed, "files": files}
+
+    def print(self, console: Console) -> None:
+        """Prints a line for each file, and the findings of those that must be taken back."""
+        for each in self.checks:
+            each.print(console)
+        kept = sum(each.passed for each in self.checks)
+        console.print(f"\n{kept} of {len(self.checks)} files pass every rule")
+
+    def __repr__(self) -> str:
+        """How many files pass."""
+        return f"ShareRecheck({sum(each.passed for each in self.checks)} of {len(self.checks)})"
+
+
+def share_check(
+    file: str | Path, *, policy: str | Path, manifest: str | Path | None = None
+) -> ShareCheck:
+    """Holds a file against every rule of the gate.
+
+        >>> import fedspeech as fs
+        >>> fs.share_check("report.html", policy="policy.toml")                 # doctest: +SKIP
+        ShareCheck('report.html', 3 findings)
+
+    Args:
+      file: what somebody wants to share.
+      policy: of the audience, a TOML file.
+      manifest: what the file says of itself; None: FILE.manifest.json beside it.
+
+    Raises:
+      ScenarioError: if the policy cannot be read.
+      FedspeechError: if the file cannot be read.
+    """
+    from fedspeech.sharing.policy import Policy
+
+    given = Path(manifest) if manifest is not None else None
+    return _check(Path(file), given, _with_our_scripts(Policy.load(Path(policy))))
+
+
+def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
+    """Holds every file of a folder against the rules of today, each with the manifest beside it.
+
+    A revocation of consent, a new rule, an expiry or another budget may call back what passed.
+
+    Raises:
+      ScenarioError: if the policy cannot be read.
+      FedspeechError: if the folder holds no file, or one cannot be read.
+    """
+    from fedspeech.sharing.policy import Policy
+
+    held = _with_our_scripts(Policy.load(Path(policy)))
+    root = Path(folder)
+    files = [each for each in sorted(root.rglob("*")) if not each.is_dir()]
+    artifacts = [each for each in files if not each.name.endswith(MANIFEST)]
+    alone = [
+        each for each in files
+        if each.name.endswith(MANIFEST) and _artifact_of(each) not in artifacts
+    ]  # fmt: skip
+    if not artifacts:
+        raise FedspeechError(f"{root} holds no file to check")
+    checks = [_check(each, None, held, str(each.relative_to(root))) for each in artifacts]
+    return ShareRecheck((*checks, *(_gone(each, root) for each in alone)))
+
+
+def _check(file: Path, manifest: Path | None, policy: Policy, name: str = "") -> ShareCheck:
+    from fedspeech.sharing.gate import check
+
+    beside = file.with_name(file.name + MANIFEST)
+    source = manifest if manifest is not None else beside
+    try:
+        said = source.read_bytes() if manifest is not None or beside.exists() else None
+        found = check(file, said, policy)
+    except OSError as error:
+        raise FedspeechError(f"{error.filename}: {error.strerror}") from error
+    return ShareCheck(name or file.name, found.findings)
+
+
+def _artifact_of(manifest: Path) -> Path:
+    return manifest.with_name(manifest.name.removesuffix(MANIFEST))
+
+
+def _gone(manifest: Path, root: Path) -> ShareCheck:
+    """A manifest whose artifact is not there: nobody can say what became of it."""
+    from fedspeech.sharing.finding import Finding
+
+    missing = Finding("artifact-missing", "file", "there is a manifest, and no artifact beside it")
+    return ShareCheck(str(manifest.relative_to(root)), (missing,))
+
+
+def _with_our_scripts(policy: Policy) -> Policy:
+    """The policy with the code that pages of this project carry."""
+    return replace(policy, scripts=policy.scripts | frozenset(_digests()))
+
+
+def _digests() -> Sequence[str]:
+    from fedspeech.extras import lacking
+    from simulations.report.document import scripts
+
+    if lacking("plots"):
+        return ()
+    return [hashlib.sha256(script.encode()).hexdigest() for script in scripts()]
