@@ -25,6 +25,7 @@ _FOR_BYTES = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
 _DIGEST = re.compile(
     r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
 )
+_SCRIPT_HASH = re.compile(r"sha256-[A-Za-z0-9+/]{43}=?")  # in the policy of a page
 _NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?[\s,;|]+){16,}[-+]?\d+(?:\.\d+)?", re.I)
 _TIMES = (
     re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d"),
@@ -149,7 +150,11 @@ def network_address(shared: Candidate) -> Found:
 
 def _is_address(text: str) -> bool:
     try:
-        return len(text) > 2 and bool(ipaddress.ip_address(text.rstrip(".")))
+        # "::2" is an address, and a slice of an array; addresses of machines have longer groups.
+        is_version_6 = ":" in text
+        if is_version_6 and not re.search(r"[0-9a-f]{3}", text, re.I):
+            return False
+        return bool(ipaddress.ip_address(text.rstrip(".")))
     except ValueError:
         return False
 
@@ -196,7 +201,7 @@ def _decoded(artifact: Artifact, encoded: re.Pattern[str]) -> Iterator[tuple[str
 
 def _from_base64(text: str) -> bytes | None:
     """Decoded bytes; None where it is a digest, a number or a word."""
-    if _DIGEST.fullmatch(text) or not _looks_encoded(text):
+    if _DIGEST.fullmatch(text) or _SCRIPT_HASH.fullmatch(text) or not _looks_encoded(text):
         return None
     plain = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
@@ -206,9 +211,11 @@ def _from_base64(text: str) -> bytes | None:
 
 
 def _looks_encoded(text: str) -> bool:
-    """Whether letters of both cases and digits are mixed as chance mixes them."""
-    changes = sum(
-        (a.isupper(), a.islower(), a.isdigit()) != (b.isupper(), b.islower(), b.isdigit())
-        for a, b in itertools.pairwise(text)
-    )
-    return changes > len(text) / 4 or (len(text) >= 64 and changes > 0 and "_" not in text)
+    """Whether capitals, small letters and digits are mixed as chance mixes them."""
+    kinds = [_kind(char) for char in text.rstrip("=")]
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
+    return {"A", "a", "0"} <= set(kinds) and changes > len(text) / 4
+
+
+def _kind(char: str) -> str:
+    return "A" if char.isupper() else "a" if char.islower() else "0" if char.isdigit() else "-"

@@ -16,7 +16,7 @@ from fedspeech.sharing.schema import OBSERVED, ONE_PERSON, PEOPLE, TOTALS
 
 _RATE = re.compile(
     r"(?:^|_)(?:accuracy|rate|share|fraction|percent|percentage|ratio|wer|cer|eer|frr|far|fnr|fpr|"
-    r"precision|recall|f1|auc|mean|median|average|proportion)(?:$|_)", re.I,
+    r"precision|recall|f1|auc|mean|median|average|proportion)(?:$|_(?!hz))", re.I,
 )  # fmt: skip
 _HEX = re.compile(r"[0-9a-f]{12,}", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

@@ -116,6 +116,14 @@ def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
 
     A revocation of consent, a new rule, an expiry or another budget may call back what passed.
 
+        >>> import fedspeech as fs
+        >>> fs.share_recheck("given-to-partners", policy="policy.toml")         # doctest: +SKIP
+        ShareRecheck(11 of 12)
+
+    Args:
+      folder: of artifacts.
+      policy: of the audience, a TOML file.
+
     Raises:
       ScenarioError: if the policy cannot be read.
       FedspeechError: if the folder holds no file, or one cannot be read.

@@ -1,0 +1,116 @@
+"""The gate as a user meets it: files, exit statuses, words."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import shared_artifacts
+from typer.testing import CliRunner
+
+import fedspeech as fs
+from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.sharing.policy import Policy
+from simulations.cli import app
+
+GOOD = shared_artifacts.good()
+
+
+def write(folder, name, case):
+    """An artifact and its manifest."""
+    case = replace(case, name=name, manifest=replace(case.manifest, file=name))
+    (folder / name).write_bytes(case.content)
+    (folder / f"{name}.manifest.json").write_bytes(case.manifest_bytes())
+    return folder / name
+
+
+@pytest.fixture
+def policy(tmp_path):
+    file = tmp_path / "policies" / "public.toml"
+    file.parent.mkdir()
+    (file.parent / "people.txt").write_text("Zoë Marchetti\n\nspk-0042\n")
+    file.write_text(
+        f'tier = "public"\nrevocation_epoch = 3\nsigners = ["{shared_artifacts.KEY.public}"]\n'
+        'identities = "people.txt"\n'
+    )
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "given"
+    place.mkdir()
+    return place
+
+
+def command(*arguments):
+    done = CliRunner().invoke(app, ["share", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+def test_a_good_file_ends_with_status_0_and_a_bad_one_with_1(folder, policy):
+    file = write(folder, "table.json", GOOD["table"])
+    code, output = command("check", file, "--policy", policy, "--json")
+    assert (code, json.loads(output)) == (0, {"passed": True, "findings": []})
+    file.write_text(file.read_text().replace("60", "61"))
+    code, output = command("check", file, "--policy", policy, "--json")
+    (found,) = json.loads(output)["findings"]
+    assert (code, found["rule"]) == (1, "manifest-of-another-file")
+    assert set(found) == {"rule", "where", "why"}
+
+
+def test_a_manifest_elsewhere_is_named(folder, policy, tmp_path):
+    file = write(folder, "table.json", GOOD["table"])
+    beside = folder / "table.json.manifest.json"
+    elsewhere = beside.rename(tmp_path / "m.json")
+    assert not fs.share_check(file, policy=policy).passed
+    assert fs.share_check(file, policy=policy, manifest=elsewhere).passed
+
+
+def test_a_revocation_calls_back_what_had_passed(folder, policy):
+    write(folder, "table.json", GOOD["table"])
+    write(folder, "notes.md", GOOD["words"])
+    assert fs.share_recheck(folder, policy=policy).passed
+    policy.write_text(policy.read_text().replace("epoch = 3", "epoch = 4"))
+    found = fs.share_recheck(folder, policy=policy)
+    rules = [{finding.rule for finding in check.findings} for check in found.checks]
+    assert rules == [{"consent"}, {"consent"}]
+    assert command("recheck", folder, "--policy", policy)[0] == 1
+
+
+def test_a_file_without_a_manifest_and_a_manifest_without_a_file_are_found(folder, policy):
+    write(folder, "table.json", GOOD["table"]).unlink()
+    (folder / "other.md").write_text("words")
+    found = fs.share_recheck(folder, policy=policy)
+    assert [check.findings[0].rule for check in found.checks] == [
+        "manifest-missing",
+        "artifact-missing",
+    ]
+
+
+def test_what_cannot_be_checked_is_said(folder, policy, tmp_path):
+    with pytest.raises(FedspeechError, match=r"missing\.json"):
+        fs.share_check(folder / "missing.json", policy=policy)
+    with pytest.raises(FedspeechError, match="holds no file"):
+        fs.share_recheck(folder, policy=policy)
+    with pytest.raises(ScenarioError, match="no policy"):
+        fs.share_check(folder, policy=tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('tier = "public"\nk_mim = 5', "unknown key k_mim"),
+        ('tier = "public"\nk_min = 1', "k_min must be"),
+        ('tier = "public"\nk_min = 2.5', "k_min must be a whole number"),
+        ('tier = "everybody"', "tier must be"),
+        ('tier = "public"\nepsilon = inf', "epsilon must be"),
+        ('tier = "public"\nidentities = "nobody.txt"', "nobody.txt"),
+        ('tier = "public"\n[heads]\n"a" = "x"', "NUMBER:SHA256"),
+        ("k_min = 5", "tier"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused(tmp_path, line, said):
+    file = tmp_path / "policy.toml"
+    file.write_text(line + "\n")
+    with pytest.raises(ScenarioError, match=said):
+        Policy.load(file)
