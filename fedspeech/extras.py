@@ -57,6 +57,9 @@ EXTRAS: Mapping[str, Extra] = {
         "the package pyopen-wakeword and LiteRT",
         ("pyopen_wakeword", "ai_edge_litert", "flatbuffers"),
     ),
+    "audit": Extra(
+        "judging voices by an independent encoder", "the package Resemblyzer", ("resemblyzer",)
+    ),
     "ray": Extra("Flower's simulation engine", "Ray", ("ray",)),
     "plots": Extra("drawing plots", "plotly", ("plotly",)),
     "tuning": Extra("tuning", "Optuna", ("optuna",)),

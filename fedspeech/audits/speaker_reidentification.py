@@ -91,7 +91,7 @@ class Reidentification(_Comparison):
     ) -> Matrix:
         """Of the observations of one round."""
         one, other = (contributed(side, model, knowledge, rng) for side in _halves(knowledge, rng))
-        others = 0 if transcript.single else max(0, round(transcript.plan.expected_cohort) - 1)
+        others = 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
         one = as_seen(one, transcript.plan, others, rng)
         enrolled = contributed([who.clips for who in knowledge.candidates], model, knowledge, rng)
         one, other, seen, enrolled = (
@@ -117,7 +117,7 @@ class UpdateLinking(_Comparison):
         """Scores (observations, observations); see `Attack.guess`."""
         self._require(transcript)
         models = [seen.sent for seen in transcript.rounds]
-        others = 0 if transcript.single else max(0, round(transcript.plan.expected_cohort) - 1)
+        others = 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
         # Of two rounds, as the updates that are compared are: the first and the last.
         one, other = (
             self.view.of(
