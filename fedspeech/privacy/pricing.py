@@ -141,7 +141,7 @@ def losses(plan: PrivacyPlan) -> list[Loss]:
     count = plan.participations if plan.participation == "round_robin" else plan.rounds
     if not isinstance(given, (DiscreteGaussianSum, SkellamSum)):
         return []
-    expected = plan.expected_cohort
+    expected = plan.expected_in_sum
     for dropout, colluding in LOSSES:
         left = int(expected * (1 - dropout - colluding) + 1e-9)
         if left < 1:

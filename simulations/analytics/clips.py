@@ -53,6 +53,7 @@ class AskedOfClips(Asked):
             plan=self.release.plan,
             query=query,
             early_stopping=None,
+            defense=None,
             time=self.time,
             **kept(arrays, cache),
         )

@@ -84,7 +84,7 @@ class RoundRow(Account):
       status: "completed", "abandoned" (nothing usable came of it; it is charged all the same if
         its phones were asked for updates) or "refused" (not started: the budget would not
         cover it).
-      reason: why it was abandoned or refused; the operator's own.
+      reason: why it was abandoned or refused, or what a defense did in it; the operator's own.
       server: what the server sees.
       simulation_only: what only a simulation sees.
       seconds: wall time of the round; the operator's own.
