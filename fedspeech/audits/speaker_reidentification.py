@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audits.attack import Auxiliary, Guess, Knowledge, Secret
-from fedspeech.audits.linkers import CosineLinker, GaussianLinker, Linker
+from fedspeech.audits.linkers import CosineLinker, GaussianLinker, Link, Linker
 from fedspeech.audits.network_linker import NetworkLinker
 from fedspeech.audits.transcript import Observer, Transcript
 from fedspeech.audits.update_views import FootprintView, View, WeightView, as_seen
@@ -58,8 +58,14 @@ class _Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Reidentification(_Comparison):
-    """Scores observations against candidates of whom the attacker has other utterances."""
+    """Scores observations against candidates of whom the attacker has other utterances.
 
+    Attributes:
+      fits: most times that the linker is fit: rounds are cut into so many stretches, and each has
+        one of its middle model. Updates change while the model converges, if slowly.
+    """
+
+    fits: int = 4
     secret: ClassVar[Secret] = "speaker"
     auxiliary: ClassVar[Auxiliary] = "enrollment"
     knowledge: ClassVar[str] = (
@@ -73,31 +79,36 @@ class Reidentification(_Comparison):
         """Scores (observations, candidates); see `Attack.guess`."""
         self._require(transcript)
         scores = np.zeros((len(transcript.observations), len(knowledge.candidates)))
-        for place in np.unique(transcript.observed_in):
-            rows = transcript.observed_in == place
-            model = transcript.rounds[place].sent
-            scores[rows] = self._round(
-                transcript, transcript.observations[rows], model, knowledge, rng
-            )
+        places = np.unique(transcript.observed_in)
+        for stretch in np.array_split(places, min(self.fits, len(places)) or 1):
+            if not len(stretch):
+                continue
+            middle = transcript.rounds[stretch[len(stretch) // 2]].sent
+            link = self._fit(transcript, middle, knowledge, rng)
+            for place in stretch:
+                rows = transcript.observed_in == place
+                model = transcript.rounds[place].sent
+                clips = [who.clips for who in knowledge.candidates]
+                enrolled = contributed(clips, model, knowledge, rng)
+                scores[rows] = link(
+                    self.view.of(transcript.observations[rows], model, knowledge),
+                    self.view.of(enrolled, model, knowledge),
+                )
         return Guess(scores=pooled(scores, transcript.senders))
 
-    def _round(
+    def _fit(
         self,
         transcript: Transcript,
-        seen: Matrix,
         model: FloatVector,
         knowledge: Knowledge,
         rng: np.random.Generator,
-    ) -> Matrix:
-        """Of the observations of one round."""
+    ) -> Link:
+        """A linker of updates of one model, some of them as the observer would see them."""
         one, other = (contributed(side, model, knowledge, rng) for side in _halves(knowledge, rng))
-        others = 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
-        one = as_seen(one, transcript.plan, others, rng)
-        enrolled = contributed([who.clips for who in knowledge.candidates], model, knowledge, rng)
-        one, other, seen, enrolled = (
-            self.view.of(updates, model, knowledge) for updates in (one, other, seen, enrolled)
+        one = as_seen(one, transcript.plan, _others(transcript), rng)
+        return self.linker.fit(
+            self.view.of(one, model, knowledge), self.view.of(other, model, knowledge), rng
         )
-        return self.linker.fit(one, other, rng)(seen, enrolled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +128,7 @@ class UpdateLinking(_Comparison):
         """Scores (observations, observations); see `Attack.guess`."""
         self._require(transcript)
         models = [seen.sent for seen in transcript.rounds]
-        others = 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
+        others = _others(transcript)
         # Of two rounds, as the updates that are compared are: the first and the last.
         one, other = (
             self.view.of(
@@ -137,6 +148,11 @@ class UpdateLinking(_Comparison):
             ]
         )
         return Guess(scores=link(seen, seen))
+
+
+def _others(transcript: Transcript) -> int:
+    """How many other phones are in an observation, as far as the plan tells."""
+    return 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
 
 
 def contributed(
@@ -192,7 +208,7 @@ UPDATE_LINKING = tuple(
 )
 
 EVALUATION = (
-    Reidentification(name="network", view=WeightView(), linker=NetworkLinker()),
+    Reidentification(name="network", view=WeightView(), linker=NetworkLinker(), fits=1),
     UpdateLinking(name="network", view=WeightView(), linker=NetworkLinker()),
 )
 """For evaluation alone, of another kind than the others and retrained from scratch each time."""
