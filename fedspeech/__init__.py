@@ -98,6 +98,8 @@ PUBLIC: Mapping[str, str] = {
     "prepare": "simulations.api.deployment:prepare",
     "pretrain": "simulations.api.pretraining:pretrain",
     "read_scenario": "simulations.api.scenarios:read_scenario",
+    "redact": "simulations.api.redacting:redact",
+    "redact_lines": "simulations.api.redacting:redact_lines",
     "registry": "simulations.api.registry:registry",
     "registry_latest": "simulations.api.registry:registry_latest",
     "registry_publish": "simulations.api.registry:registry_publish",

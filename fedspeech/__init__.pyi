@@ -58,6 +58,8 @@ from simulations.api.over_the_air import ota_verify as ota_verify
 from simulations.api.personalizing import personalize as personalize
 from simulations.api.pretraining import pretrain as pretrain
 from simulations.api.records import Records as Records
+from simulations.api.redacting import redact as redact
+from simulations.api.redacting import redact_lines as redact_lines
 from simulations.api.registry import registry as registry
 from simulations.api.registry import registry_latest as registry_latest
 from simulations.api.registry import registry_publish as registry_publish
@@ -167,6 +169,8 @@ __all__ = [
     "prepare",
     "pretrain",
     "read_scenario",
+    "redact",
+    "redact_lines",
     "registry",
     "registry_latest",
     "registry_publish",

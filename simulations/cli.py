@@ -33,6 +33,7 @@ from simulations.commands.mitigate import mitigate
 from simulations.commands.options import in_options
 from simulations.commands.prepare import prepare
 from simulations.commands.pretrain import pretrain
+from simulations.commands.redact import redact
 from simulations.commands.report import report
 from simulations.commands.resume import resume
 from simulations.commands.simulate import simulate
@@ -60,7 +61,7 @@ app = typer.Typer(
 # In the order of the help.
 for command in (
     simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, jingles,
-    export, listen, report, compare, doctor,
+    export, listen, redact, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

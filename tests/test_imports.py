@@ -60,6 +60,7 @@ FENCES = {
     "onnx": ("tflite_export/interchange/onnx_file.py",),
     "onnxruntime": ("tflite_export/interchange/onnx_file.py",),
     "optuna": ("simulations/tuning/",),
+    "phonenumbers": ("fedspeech/device/redaction/",),
     "plotly": ("simulations/report/document.py",),
     "ray": (),
     "mlflow": ("simulations/callbacks/mlflow.py",),

@@ -27,7 +27,7 @@ CALLS = {
     "analyze": {"analyze"}, "audit": {"audit"}, "budget": {"budget"}, "ledger": {"ledger"},
     "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
-    "mitigate": {"mitigate"}, "jingles": {"find_jingles"},
+    "mitigate": {"mitigate"}, "redact": {"redact_lines"}, "jingles": {"find_jingles"},
     "listen": {"compare_kinds", "listen", "evaluate_listening"}, "pretrain": {"pretrain"},
     "scenarios list": {"scenarios"}, "scenarios show": {"to_toml"},
     "data list": {"known_corpora"}, "data check": {"check_folder"},

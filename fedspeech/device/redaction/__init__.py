@@ -1,0 +1,1 @@
+"""Redaction of transcripts on the phone; `redactor` is the place to begin."""
