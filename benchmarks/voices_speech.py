@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,19 @@ class World:
             self.phones, model, [self.rng("batches")] * len(self.phones)
         )
         return np.stack(found).astype(np.float64)
+
+    def training_for(self, epochs: int) -> World:
+        """The same world, where phones and attackers train for so many passes."""
+        longer = replace(self.query, training=replace(self.query.training, local_epochs=epochs))
+        background = self.knowledge.background
+
+        def contributions(
+            clips: Sequence[LocalDataset], model: FloatVector, rngs: Sequence[np.random.Generator]
+        ) -> Sequence[FloatVector]:
+            return longer.contributions([one.joined(background) for one in clips], model, rngs)
+
+        knowledge = replace(self.knowledge, contributions=contributions)
+        return replace(self, query=longer, knowledge=knowledge)
 
     def plan(self, noise: float, cohort: int = 10) -> PrivacyPlan:
         """Noise on phones of a multiple of the clip norm each; 0: none. Nothing is claimed."""

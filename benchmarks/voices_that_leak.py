@@ -33,7 +33,6 @@ from fedspeech.evaluation.metric import Metric
 from fedspeech.evaluation.voice_privacy import Trials, linking_metrics
 from fedspeech.extras import lacking
 from fedspeech.models.adapters.adapter import Adapter
-from fedspeech.training.cohort import train_cohort
 
 SUMS, EPOCHS = 20, 20
 NOISE = (0.0, 0.1, 0.3, 1.0)
@@ -76,10 +75,11 @@ def measured(world: World, sizes: Sequence[int]) -> Iterator[dict[str, object]]:
             yield from identified(world, first(transcript, rounds), noise=noise, rounds=rounds)
     for linking in (*UPDATE_LINKING, LINKING_NETWORK):
         yield linked(world, first(singles[0.0], 2), linking)
-    for name, personal in personalized(world).items():
+    longer = world.training_for(EPOCHS)
+    for name, personal in personalized(longer).items():
         truth = np.eye(world.attacked, dtype=bool)
         for attack in (*REIDENTIFICATION, NETWORK):
-            scores = attack.guess(personal, world.knowledge, world.rng("attack")).scores
+            scores = attack.guess(personal, longer.knowledge, world.rng("attack")).scores
             found = linking_metrics(Trials(scores, truth), world.rng("bootstrap"))
             yield row(name, attack.name, found)
     for size in sizes:
@@ -132,18 +132,12 @@ def linked(world: World, transcript: Transcript, attack: Attack) -> dict[str, ob
 
 
 def personalized(world: World) -> dict[str, Transcript]:
-    """Adapters that left their phones after many passes, nothing clipped, as float and as int8.
+    """Adapters that left their phones, nothing clipped, as float and as int8.
 
     A .tflite file answers as its adapter does (docs/export.md, within 1e-4), so who has the file
     has the adapter's footprint. Its int8 form holds each label's weights in 255 steps.
     """
-    query, knowledge = world.query, world.knowledge
-    adapter, long = knowledge.adapter, replace(query.training, local_epochs=EPOCHS)
-    start = adapter.spec.unflatten(world.model)
-    phones = [one.joined(knowledge.background) for one in world.phones[: world.attacked]]
-    rngs = [world.rng("personal batches")] * len(phones)
-    deltas = [one.vector for one in train_cohort(adapter, start, phones, long, rngs)]
-    own = np.stack(deltas).astype(np.float64)
+    own, adapter = world.updates(world.model)[: world.attacked], world.knowledge.adapter
     coarse = np.stack([in_steps(adapter, world.model + delta) for delta in own]) - world.model
     releases = world.model[None]
     return {

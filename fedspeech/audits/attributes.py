@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from fedspeech.audits.attack import TRAITS, Auxiliary, Guess, Knowledge, Secret
 from fedspeech.audits.linkers import Directions
-from fedspeech.audits.speaker_reidentification import contributed, pooled
+from fedspeech.audits.speaker_reidentification import contributed, pooled, rehearsed
 from fedspeech.audits.transcript import Observer, Transcript
-from fedspeech.audits.update_views import FootprintView, View, WeightView, as_seen
+from fedspeech.audits.update_views import FootprintView, View, WeightView
 from fedspeech.errors import require
 from fedspeech.vectors import FloatVector
 
@@ -162,7 +162,7 @@ class TraitAttack:
         labelled = [known for known in knowledge.speakers if self.secret in known.traits]
         values = np.array([named.index(known.traits[self.secret]) for known in labelled])
         updates = contributed([known.clips for known in labelled], model, knowledge, rng)
-        updates = as_seen(updates, transcript.plan, 0, rng)
+        updates = rehearsed(updates, transcript, rng)
         updates, seen = (self.view.of(rows, model, knowledge) for rows in (updates, seen))
         return self.classifier.scores(updates, values, seen)
 

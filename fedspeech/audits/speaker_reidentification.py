@@ -105,7 +105,7 @@ class Reidentification(_Comparison):
     ) -> Link:
         """A linker of updates of one model, some of them as the observer would see them."""
         one, other = (contributed(side, model, knowledge, rng) for side in _halves(knowledge, rng))
-        one = as_seen(one, transcript.plan, _others(transcript), rng)
+        one = rehearsed(one, transcript, rng)
         return self.linker.fit(
             self.view.of(one, model, knowledge), self.view.of(other, model, knowledge), rng
         )
@@ -128,11 +128,10 @@ class UpdateLinking(_Comparison):
         """Scores (observations, observations); see `Attack.guess`."""
         self._require(transcript)
         models = [seen.sent for seen in transcript.rounds]
-        others = _others(transcript)
         # Of two rounds, as the updates that are compared are: the first and the last.
         one, other = (
             self.view.of(
-                as_seen(contributed(side, model, knowledge, rng), transcript.plan, others, rng),
+                rehearsed(contributed(side, model, knowledge, rng), transcript, rng),
                 model,
                 knowledge,
             )
@@ -150,9 +149,15 @@ class UpdateLinking(_Comparison):
         return Guess(scores=link(seen, seen))
 
 
-def _others(transcript: Transcript) -> int:
-    """How many other phones are in an observation, as far as the plan tells."""
-    return 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
+def rehearsed(updates: Matrix, transcript: Transcript, rng: np.random.Generator) -> Matrix:
+    """Updates of training speakers as the observer of a transcript would have seen them.
+
+    Adapters that left their phones were neither clipped nor noised, whatever the plan of rounds says.
+    """
+    if transcript.observer == "recipient":
+        return updates
+    others = 0 if transcript.single else max(0, round(transcript.plan.expected_in_sum) - 1)
+    return as_seen(updates, transcript.plan, others, rng)
 
 
 def contributed(

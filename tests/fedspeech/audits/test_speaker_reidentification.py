@@ -106,6 +106,18 @@ def test_attackers_train_under_the_noise_of_the_plan():
     np.testing.assert_allclose(np.linalg.norm(as_seen(10 + rows[:5], OPEN, 3, rng), axis=1), 4.0)
 
 
+def test_adapters_that_left_their_phones_are_attacked_without_the_noise_of_rounds():
+    """Attackers who trained under a noise that is not there would look weaker than they are."""
+    transcript, knowledge, rng = scene(OPEN)
+    left = dataclasses.replace(
+        transcript, observer="recipient", plan=NOISY,
+        rounds=(dataclasses.replace(transcript.rounds[0], senders=np.zeros(0, np.int64),
+                                    total=None),),
+    )  # fmt: skip
+    scores = REIDENTIFICATION[2].guess(left, knowledge, rng).scores
+    assert linking_metrics(Trials(scores, TRUTH), rng)[0].interval.high < 0.3
+
+
 def test_a_footprint_is_what_a_step_changes_whatever_its_length():
     rng = np.random.default_rng(8)
     updates, clips = rng.normal(size=(3, 27)), rng.normal(size=(5, 8)).astype(np.float32)
