@@ -152,7 +152,7 @@ class UpdateLinking(_Comparison):
 def rehearsed(updates: Matrix, transcript: Transcript, rng: np.random.Generator) -> Matrix:
     """Updates of training speakers as the observer of a transcript would have seen them.
 
-    Adapters that left their phones were neither clipped nor noised, whatever the plan of rounds says.
+    Adapters that left their phones were neither clipped nor noised, whatever the plan says.
     """
     if transcript.observer == "recipient":
         return updates
