@@ -1,10 +1,12 @@
 """When rounds happen, who is there, and how long a phone takes: virtual time.
 
-Round r is called at a public time. Many phones lie idle on a charger at night, few by day; who is
-away when its coin says yes is never asked. The coin remains the only chance that amplification
-counts on: a phone takes part with at most the probability of its coin, so whoever knows when it was
-there (its owner's habits are no secret) gains nothing. `PrivacyPlan.availability` sizes divisor and
-minimums by the hour at which the fewest are there, and claims nothing else from it.
+Round r is called at a public time. A phone takes part if its scheduler lets it work then
+(`work_policy`) in the day that it has (`day_model`): many lie idle on a charger at night, few by
+day. Who may not work when its coin says yes is never asked. The coin remains the only chance that
+amplification counts on: a phone takes part with at most the probability of its coin, so whoever
+knows when it was there (its owner's habits are no secret) gains nothing. `PrivacyPlan.availability`
+sizes divisor and minimums by the hour of the run at which the fewest are there, and claims nothing
+else from it.
 
 Whoever is late counts as a drop-out: it has shared its keys, and its vector does not come in time.
 Lateness follows from device, network and work, and the work is the same for all, counted at
@@ -19,6 +21,7 @@ charger half-way; the plan's random drop-outs stand for both.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -26,15 +29,13 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
+from fedspeech.device.day_model import DayModel
+from fedspeech.device.device_classes import DEVICES, DeviceClass
+from fedspeech.device.work_policy import WorkPolicy
 from fedspeech.limits import Count, Positive, check_limits
 from fedspeech.seeds import stream
 
 HOURS = 24.0
-
-LEAST_AVAILABLE, MOST_AVAILABLE, MOST_AVAILABLE_H = 0.1, 0.4, 3.0
-"""Shares of the phones that are there at the worst and best hour, local time. Their ratio, 4, is
-from Bonawitz et al. (2019), "Towards Federated Learning at Scale", section 9, for one country over
-24 hours; their level, the hour and the cosine between them are assumptions."""
 
 CHECK_IN_S = 900.0
 """Seconds until all available phones know of a round and its cohort list closes: shortest period
@@ -45,43 +46,6 @@ START_S = 2.0
 
 NETWORK_SPREAD = 1.0
 """Standard deviation of the logarithm of a phone's network time: an assumption."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceClass:
-    """Phones that are alike.
-
-    Attributes:
-      name: for reports.
-      share: of the population.
-      gflops: that its processor sustains while it trains.
-      uplink_mbps: megabits a second to the server.
-      downlink_mbps: megabits a second from it.
-      round_trip_s: seconds there and back.
-    """
-
-    name: str
-    share: float
-    gflops: float
-    uplink_mbps: float
-    downlink_mbps: float
-    round_trip_s: float
-
-
-DEVICES = (
-    DeviceClass(name="fast", share=0.25, gflops=4.8,
-                uplink_mbps=45.74, downlink_mbps=85.73, round_trip_s=0.021),
-    DeviceClass(name="middling", share=0.5, gflops=1.6,
-                uplink_mbps=11.22, downlink_mbps=35.96, round_trip_s=0.040),
-    DeviceClass(name="slow", share=0.25, gflops=0.4,
-                uplink_mbps=2.8, downlink_mbps=9.0, round_trip_s=0.16),
-)  # fmt: skip
-"""Network: world means of the Speedtest Global Index, September 2020, of fixed broadband (fast) and
-mobile (middling); a quarter of mobile (slow) is an assumption. Processors: peaks of phones in use
-spread over more than an order of magnitude (Wu et al. 2019, "Machine Learning at Facebook:
-Understanding Inference at the Edge", Figure 1), and a quarter has cores designed since 2013 (same
-paper). That these are the fast ones, the other shares, peaks of 48, 16 and 4 GFLOPS, and a tenth of
-them sustained are assumptions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +108,18 @@ class TimeAxis(RoundTimes):
 
     seed: int
 
+    @functools.cached_property
+    def days(self) -> DayModel:
+        """How the phones of this run spend their days."""
+        return DayModel(self.seed)
+
     def called_h(self, round_number: int) -> float:
         """Hours from the midnight before the first round to the call of a round."""
         return self.first_round_h + round_number * self.every_h
 
     def share_available(self, round_number: int) -> float:
-        """Share of the phones that are there when a round is called: day and night."""
-        angle = 2 * math.pi * (self.called_h(round_number) - MOST_AVAILABLE_H) / HOURS
-        middle = (MOST_AVAILABLE + LEAST_AVAILABLE) / 2
-        return middle + (MOST_AVAILABLE - LEAST_AVAILABLE) / 2 * math.cos(angle)
+        """Share of the phones that may work when a round is called, by hour and weekday."""
+        return self.days.share(self.called_h(round_number))
 
     def least_available(self, rounds: int) -> float:
         """Smallest share over a run, rounded down to a thousandth: what a plan may count on."""
@@ -161,23 +128,13 @@ class TimeAxis(RoundTimes):
         return math.floor(1000 * least + 1e-9) / 1000
 
     def available(self, round_number: int, phone: int) -> bool:
-        """Whether a phone is there when a round is called.
-
-        One draw from noon to noon: a phone that is there at an hour is there at each better one of
-        the same night.
-        """
-        night = math.floor(self.called_h(round_number) / HOURS - 0.5)
-        draw = stream(self.seed, "available", night, phone).random()
-        return bool(draw < self.share_available(round_number))
+        """Whether a phone may work when a round is called: its scheduler's rules in its day."""
+        conditions = self.days.conditions(self.called_h(round_number), [phone])
+        return bool(WorkPolicy().allows(conditions)[0])
 
     def device(self, phone: int) -> DeviceClass:
         """Which class a phone is of."""
-        draw = stream(self.seed, "device", phone).random()
-        for device in DEVICES[:-1]:
-            if draw < device.share:
-                return device
-            draw -= device.share
-        return DEVICES[-1]
+        return DEVICES[int(self.days.classes([phone])[0])]
 
     def seconds(self, work: PhoneWork, round_number: int, phone: int) -> float:
         """Seconds from the cohort list until a phone has sent its last message."""

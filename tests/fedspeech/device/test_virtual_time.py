@@ -6,43 +6,33 @@ import math
 import numpy as np
 import pytest
 
+from fedspeech.device.device_classes import DEVICES
 from fedspeech.device.virtual_time import (
     CHECK_IN_S,
-    DEVICES,
-    LEAST_AVAILABLE,
-    MOST_AVAILABLE,
     PhoneWork,
     TimeAxis,
 )
+from fedspeech.device.work_policy import WorkPolicy
 
 AXIS = TimeAxis(seed=3, first_round_h=2.0, every_h=1.0, deadline_s=20.0)
 WORK = PhoneWork(bytes_up=20_000, bytes_down=30_000, round_trips=6, flops=4e6)
 
 
-def test_as_many_are_there_as_the_hour_says():
-    """Five standard deviations of 2,000 draws: a false alarm in 10^6 an hour."""
-    for number in (0, 6, 13, 18):
-        share = AXIS.share_available(number)
-        there = sum(AXIS.available(number, phone) for phone in range(2000))
-        assert abs(there - 2000 * share) < 5 * math.sqrt(2000 * share * (1 - share))
+def test_the_smallest_share_of_a_run_is_that_of_its_worst_hour_rounded_down():
+    hours = [AXIS.days.share(hour) for hour in range(2, 26)]
+    assert AXIS.least_available(24) == math.floor(1000 * min(hours)) / 1000
+    assert AXIS.least_available(2) == math.floor(1000 * AXIS.days.share(2.0)) / 1000
+    nightly = dataclasses.replace(AXIS, first_round_h=7.0, every_h=24.0)
+    shares = [nightly.share_available(number) for number in range(7)]
+    assert len({round(share, 9) for share in shares}) == 2  # of work days and of free days
+    assert nightly.least_available(7) == math.floor(1000 * min(shares)) / 1000
 
 
-def test_day_and_night_differ_by_what_was_published():
-    """Bonawitz et al. (2019), section 9: a factor of 4 between low and high within 24 hours."""
-    hours = [AXIS.share_available(number) for number in range(24)]
-    assert max(hours) / min(hours) == pytest.approx(4.0)
-    assert (min(hours), max(hours)) == pytest.approx((LEAST_AVAILABLE, MOST_AVAILABLE))
-    assert hours[1] == max(hours)  # three at night
-    assert AXIS.share_available(25) == pytest.approx(hours[1])
-    assert AXIS.least_available(2) == math.floor(1000 * hours[0]) / 1000
-
-
-def test_who_is_there_at_an_hour_is_there_at_each_better_one_of_the_night():
-    axis = dataclasses.replace(AXIS, first_round_h=18.0)
-    evening, night = ({p for p in range(500) if axis.available(r, p)} for r in (0, 9))
-    assert evening < night
-    next_night = {p for p in range(500) if axis.available(24, p)}
-    assert not next_night <= night  # drawn anew
+def test_who_is_there_is_who_may_work_then():
+    for number in (0, 13):
+        conditions = AXIS.days.conditions(AXIS.called_h(number), range(400))
+        allowed = WorkPolicy().allows(conditions)
+        assert [AXIS.available(number, phone) for phone in range(400)] == allowed.tolist()
 
 
 def test_devices_come_in_their_shares():
