@@ -46,10 +46,12 @@ class World:
         self.model = DayModel(seed=8)
         self.policy = WorkPolicy(minutes_a_day=30.0)
         self.agrees = rng.random(self.phones) < 0.8
-        self.revokes = np.where(rng.random(self.phones) < 0.3, rng.integers(3, 30, self.phones), 99)
+        self.revokes = np.where(
+            rng.random(self.phones) < 0.6, rng.integers(1, self.days, self.phones), 99
+        )
         self.speaks = rng.random(shape) < 0.35  # a clip comes in that day
         self.says = rng.integers(1, 50, shape)
-        self.called = rng.random(shape) < 0.4
+        self.called = rng.random(shape) < 0.7
         self.steps = rng.integers(1, 9, shape)  # of 300 s each; more than 6 exceed the minutes
         self.plan = plan(self.phones, self.days)
         self.entropy = NoiseEntropy.seeded(8, "contract")
