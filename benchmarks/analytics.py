@@ -6,7 +6,7 @@
 
 `library` asks the same question of the same phones at epsilon 1 and delta 1e-5: root mean square
 errors of sum and histogram, in phones, and of the median's rank. `population` runs one round of a
-window as `fedspeech.round` does, on one core, sums ideal. `masked` compares such a round with its
+window as a node and the server do, on one core, sums ideal. `masked` compares such a round with its
 masked session alone.
 """
 
@@ -25,16 +25,18 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, isotonic_regression
 from scipy.stats import norm
 
+from clients.client_shard import ClientShard
+from clients.state import ShardState
+from fedspeech import messages
 from fedspeech.job import Job
 from fedspeech.population import PopulationArrays
-from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.analytics import Analytics
 from fedspeech.queries.axes import Axis
 from fedspeech.queries.histogram import Histogram
 from fedspeech.queries.quantile import Quantiles
 from fedspeech.queries.quantile_search import best
-from fedspeech.round import ServerState, joining, privatize_phone, run_round, sum_phones
+from fedspeech.round import ServerState, joining, open_sum, privatize_phone, sum_phones
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy, Streams, stream
@@ -69,6 +71,7 @@ def plan_of(query: Analytics, population: int, **changes: Any) -> PrivacyPlan:
         "delta": min(DELTA, 1 / (10 * population)),
         "epsilon_budget": 1000.0,
         "secure_aggregation": "ideal",
+        "whole": query.whole,
     }
     return PrivacyPlan(**{**settings, **changes})
 
@@ -297,13 +300,17 @@ def population(phones: int, probability: float) -> None:
                 Path(name), phones, query, mechanism=mechanism,
                 participation_probability=probability, noise_multiplier=4.0,
             )  # fmt: skip
-            ledger = Ledger.open(
-                Path(name) / "ledger.jsonl", job.plan, job.run_id, "seeded", "analytics"
+            arrays.save(Path(job.arrays))
+            shard, key = ClientShard(job, 0), job.round_key(0)
+            state = ServerState.initial(job, arrays)
+            start = time.process_time()
+            entered = shard.enter(key, 0, ShardState())
+            request = messages.UpdateRequest(
+                key=key, model=state.sent, clip_norm=state.clip_norm, cohort_list=entered.joined
             )
-            state, start = ServerState.initial(job, arrays), time.process_time()
-            run_round(query, state, job, arrays, ledger, 0)
-            seconds = time.process_time() - start
-            asked = job.plan.expected_cohort
+            update, _ = shard.update(request, entered)
+            open_sum(query, state, job, key, update.total, len(update.reporting))
+            seconds, asked = time.process_time() - start, len(update.reporting)
         print(f"| {phones:,} | {asked:,.0f} | {mechanism} | {seconds:.1f} |", flush=True)
 
 

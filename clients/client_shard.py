@@ -12,7 +12,7 @@ simulated; `clients.masked` puts the stages of the protocol between them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import RoundKey
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import privatize_phone
+from fedspeech.round import privatize_phones
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.ring import ring_sum
-from fedspeech.vectors import FloatVector
+
+BLOCK = 256
+"""Phones whose vectors are held at once."""
 
 
 class ClientShard:
@@ -114,20 +116,15 @@ class ClientShard:
                 f"{short}"
             )
         reporting = self.answering(key, state.joined, Stage.MASK)
-        encoded = self.vectors(request, reporting)
-        groups = groups_of(self.job, key, reporting)
-        total = np.concatenate([self._sum(encoded, groups == each) for each in range(plan.groups)])
+        # A shard may host none of a group.
+        totals = np.zeros((plan.groups, plan.vector_length), dtype=np.uint32)
+        for own, block in self.blocks(request, reporting):
+            for group, total in enumerate(totals):
+                mine = block[groups_of(self.job, key, own) == group].sum(axis=0, dtype=np.uint32)
+                totals[group] = ring_sum([total, mine], plan.bits)
+        total = totals.reshape(-1)
         update = messages.ProtectedUpdate(key=key, reporting=reporting, total=total)
         return update, state.counting(reporting, key.round)
-
-    def _sum(
-        self, encoded: Sequence[NDArray[np.uint32]], chosen: NDArray[np.bool_]
-    ) -> NDArray[np.uint32]:
-        """The sum of some vectors, shape (vector length,); zeros of none."""
-        plan = self.job.plan
-        nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may host none of a group
-        vectors = (encoded[place] for place in np.flatnonzero(chosen).tolist())
-        return ring_sum([nothing, *vectors], plan.bits)
 
     def _admitted(
         self, round_number: int, phones: NDArray[np.int64], state: ShardState
@@ -154,14 +151,18 @@ class ClientShard:
         self, key: RoundKey, phones: NDArray[np.int64], stage: Stage
     ) -> NDArray[np.int64]:
         """Those of some phones that, by the simulator's schedule, are there for a stage."""
+        if self.job.time is None and self.job.plan.dropout_rate == 0:
+            return phones
         there = [self.job.last_stage(key.round, int(phone)) >= stage for phone in phones]
         answering: NDArray[np.int64] = phones[np.array(there, dtype=bool)]
         return answering
 
-    def vectors(
+    def blocks(
         self, request: messages.UpdateRequest | messages.MaskRequest, phones: NDArray[np.int64]
-    ) -> list[NDArray[np.uint32]]:
-        """What some phones contribute, encoded and noised, (vector length,) each.
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint32]]]:
+        """Some phones and what they contribute, encoded and noised, block by block.
+
+        Shapes (phones,) and (phones, vector length).
 
         Raises:
           ProtocolAbort: if phones may not clip to this norm.
@@ -171,18 +172,24 @@ class ClientShard:
             raise ProtocolAbort(
                 f"round {key.number}: the plan does not clip to clip_norm={request.clip_norm}"
             )
-        contributions = self._query.contributions(
-            [self._arrays.phone(int(phone)) for phone in phones],
-            request.model,
-            self.job.phone_rngs(key, phones.tolist()),
-        )
-        encoded = [
-            privatize_phone(plan, contribution, key, int(phone), self._entropy, request.clip_norm)
-            for phone, contribution in zip(phones, contributions, strict=True)
-        ]
+        exact, norms = np.zeros((plan.groups, plan.vector_length), dtype=np.int64), []
+        for start in range(0, len(phones), BLOCK):
+            block = phones[start : start + BLOCK]
+            contributions = self._query.contributions_of(
+                self._arrays, block, request.model, self.job.phone_rngs(key, block.tolist())
+            )
+            encoded = privatize_phones(
+                plan, contributions, key, block.tolist(), self._entropy, request.clip_norm
+            )
+            if self.job.simulation_only:
+                np.add.at(exact, groups_of(self.job, key, block), from_ring(encoded, plan.bits))
+                norms += [np.linalg.norm(vector.astype(np.float64)) for vector in contributions]
+            yield block, encoded
         if self.job.simulation_only:
-            self._show_simulator(key, phones, contributions, encoded)
-        return encoded
+            # What only a simulator may know lies where only the simulator looks.
+            self._leave(
+                "round", key.round, exact_sum=exact.reshape(-1), delta_norms=np.array(norms)
+            )
 
     def _show_times(self, round_number: int, called: int, joined: NDArray[np.int64]) -> None:
         """Leaves for the simulator how many were called, how long those there take, who sends."""
@@ -202,18 +209,3 @@ class ClientShard:
         folder = Path(self.job.simulation_only)
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / f"{what}-{round_number:05d}-shard-{self.shard:03d}.npz", **arrays)
-
-    def _show_simulator(
-        self,
-        key: RoundKey,
-        phones: NDArray[np.int64],
-        contributions: Sequence[FloatVector],
-        encoded: Sequence[NDArray[np.uint32]],
-    ) -> None:
-        """Leaves what only a simulator may know where only the simulator looks."""
-        plan = self.job.plan
-        exact = np.zeros((plan.groups, plan.vector_length), dtype=np.int64)
-        for group, vector in zip(groups_of(self.job, key, phones), encoded, strict=True):
-            exact[group] += from_ring(vector, plan.bits)
-        norms = [np.linalg.norm(vector.astype(np.float64)) for vector in contributions]
-        self._leave("round", key.round, exact_sum=exact.reshape(-1), delta_norms=np.array(norms))

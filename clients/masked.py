@@ -158,7 +158,9 @@ class MaskedShard:
 
         told = asked.each(masks_of)
         # After the inbox: a phone that refuses it trains nothing, and no vector of it exists.
-        encoded = self._client_shard.vectors(request, np.array(asked.there, dtype=np.int64))
+        there = np.array(asked.there, dtype=np.int64)
+        blocks = self._client_shard.blocks(request, there)
+        encoded = [row for _, block in blocks for row in block]
         words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, plan.bits)
         shape = (len(words), plan.vector_length)
         masked = np.array(words, word_type(plan.bits)).reshape(shape)  # there may be none

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -255,6 +255,37 @@ def privatize_phone(
         noise=entropy.keystream("noise", key.round_id, key.attempt, phone),
         clip_norm=clip_norm,
     )
+
+
+def privatize_phones(
+    plan: PrivacyPlan,
+    contributions: NDArray[np.float32],
+    key: RoundKey,
+    phones: Sequence[int],
+    entropy: NoiseEntropy,
+    clip_norm: float,
+) -> NDArray[np.uint32]:
+    """The same of several phones, bit for bit; whole numbers are encoded side by side.
+
+    Contributions have shape (phones, dimension).
+
+    Returns:
+      Shape (phones, vector length), uint32.
+    """
+    if not phones:
+        return np.zeros((0, plan.vector_length), dtype=np.uint32)
+    if not plan.whole:
+        return np.stack(
+            [
+                privatize_phone(plan, contribution, key, phone, entropy, clip_norm)
+                for phone, contribution in zip(phones, contributions, strict=True)
+            ]
+        )
+    noise = [
+        entropy.keystream("noise", key.round_id, key.attempt, phone)
+        for phone in (phones if plan.on_phones else ())
+    ]
+    return plan.privatize_whole(contributions, noise)
 
 
 def open_sum(

@@ -40,17 +40,19 @@ def canonical(*names: Name) -> bytes:
       TypeError: for any other type; booleans and floats are refused, since they compare equal to
         integers that they are not.
     """
-    parts = []
+    parts: list[bytes] = []
     for name in names:
-        if isinstance(name, bytes):
-            tag, data = b"b", name
-        elif isinstance(name, str):
+        if isinstance(name, str):
             tag, data = b"s", name.encode()
-        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool):
-            tag, data = b"i", str(int(name)).encode()
+        elif isinstance(name, bytes):
+            tag, data = b"b", name
+        elif type(name) is int or (
+            isinstance(name, (int, np.integer)) and not isinstance(name, bool)
+        ):
+            tag, data = b"i", b"%d" % name
         else:
             raise TypeError(f"a stream name must be str, int or bytes, got {type(name).__name__}")
-        parts.append(tag + len(data).to_bytes(8, "big") + data)
+        parts += (tag, len(data).to_bytes(8, "big"), data)
     return b"".join(parts)
 
 

@@ -22,11 +22,11 @@ ORDER = (
 
 # Order inside `fedspeech/privacy`; a module imports only from entries above its own.
 PRIVACY = (
-    "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "factorization",
-    "events", "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config",
-    "sizing", "correlated_noise", "rules", "failure_probabilities", "round_cost", "codec",
-    "examples", "guarantee", "phrasing", "plan", "release_window", "spending", "ledger", "filling",
-    "pricing", "solving",
+    "adaptive_clipping", "clipping", "encoding", "whole_counts", "mechanisms", "participation",
+    "factorization", "events", "binomial_tails", "accountant", "dp_accounting_bridge",
+    "adversary_views", "config", "sizing", "correlated_noise", "rules", "failure_probabilities",
+    "round_cost", "codec", "examples", "guarantee", "phrasing", "plan", "release_window",
+    "spending", "ledger", "filling", "pricing", "solving",
 )  # fmt: skip
 
 # Order inside `simulations`; a room imports only from rooms above its own. A report reads a run's

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.privacy import encoding
+from fedspeech.privacy import encoding, whole_counts
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.mechanisms import RoundedGaussian
 from fedspeech.privacy.sizing import PlanSizing
@@ -67,6 +68,8 @@ class PlanCodec(PlanSizing):
         if vector.shape != (self.dimension,):
             raise ValueError(f"expected a vector of shape ({self.dimension},), got {vector.shape}")
         clip_norm = self._checked(clip_norm)
+        if self.whole:
+            return self.privatize_whole(vector[np.newaxis], [noise]).reshape(-1)
         clip = L2Clip(clip_norm=clip_norm)
         rotated = encoding.rotate(clip(vector), self._rotation(rotation_seed))
         # Whatever norm a round clips to, it fills the same range of integers: ring, noise and price
@@ -83,6 +86,27 @@ class PlanCodec(PlanSizing):
             if self.on_phones:
                 bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)
             integers = np.concatenate([integers, bit])
+        return encoding.to_ring(integers, self.bits)
+
+    def privatize_whole(
+        self, vectors: NDArray[np.floating], noise: Sequence[Keystream]
+    ) -> NDArray[np.uint32]:
+        """The same of several phones at once, where the plan is of whole numbers.
+
+        There is nothing to clip, rotate or round: what is not within the bound becomes zeros.
+
+        Args:
+          vectors: one per phone, shape (phones, dimension).
+          noise: secret, one per phone; not read where phones add none.
+
+        Returns:
+          Shape (phones, vector_length), the bits of `privatize` for each phone.
+        """
+        integers = whole_counts.to_integers(
+            vectors, round(self.scale), whole_counts.squared_bound(self.clip_norm)
+        )
+        if self.on_phones:
+            integers += self.noise_distribution.of(self.stddev).draw_each(noise, self.dimension)
         return encoding.to_ring(integers, self.bits)
 
     def decode(
@@ -147,6 +171,8 @@ class PlanCodec(PlanSizing):
         integers = self._centered(vector)[: self.padded_dimension]
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         decoded = integers.astype(np.float64) / scale
+        if self.whole:
+            return decoded
         return encoding.unrotate(decoded, self._rotation(rotation_seed), self.dimension)
 
     def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:

@@ -62,6 +62,8 @@ class PlanConfig:
         chooses who drops out once it has seen the graph, or a "semi_honest" one, which keeps the
         rules and looks, as phones that collude with it do.
       ring_bits: width of the ring; None: the narrowest where rounding costs at most 1 %.
+      whole: whether a delta is of whole numbers, counts for instance: such a vector is neither
+        rotated nor rounded (`whole_counts`).
     """
 
     mechanism: Mechanism = "distributed"
@@ -89,3 +91,4 @@ class PlanConfig:
     availability: float = 1.0
     ring_bits: int | None = None
     factorization: Factorization | None = None
+    whole: bool = False

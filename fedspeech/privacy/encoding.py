@@ -114,7 +114,7 @@ def conditional_round(
 
 def to_ring(integers: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
     """Reduces mod 2^bits, shape kept. A bit mask: exact for negatives, where % on floats is not."""
-    return (integers & np.int64(2**bits - 1)).astype(np.uint32)
+    return integers.astype(np.uint32) & np.uint32(2**bits - 1)  # the low 32 bits, then the mask
 
 
 def from_ring(elements: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:

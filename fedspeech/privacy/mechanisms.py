@@ -78,15 +78,22 @@ class CumulativeTable:
         A sample is the number of thresholds that a uniform 256-bit number reaches. The bits below
         its first 64 decide only where those tie, so they are read only then (once in 2^50 samples).
         """
-        words = keystream.uint64(num_values)
+        return self.draw_each([keystream], num_values).reshape(-1)
+
+    def draw_each(self, keystreams: Sequence[Keystream], num_values: int) -> NDArray[np.int64]:
+        """Returns samples from each of several keystreams, shape (keystreams, num_values)."""
+        words = np.empty((len(keystreams), num_values), dtype=np.uint64)
+        for row, keystream in zip(words, keystreams, strict=True):
+            row[:] = keystream.uint64(num_values)
         guided = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64))
         samples = guided.astype(np.int64)
         unsure = np.flatnonzero(guided == _UNSURE)
         if unsure.size:
-            searched = words[unsure]
+            searched = words.reshape(-1)[unsure]
             reached = np.searchsorted(self._high, searched, side="left")
             for tie in np.flatnonzero(self._high.take(reached, mode="clip") == searched):
-                rest = keystream.uint64(_LOW_BITS // 64)
+                holder = keystreams[int(unsure[tie]) // num_values]
+                rest = holder.uint64(_LOW_BITS // 64)
                 low = int.from_bytes(rest.astype(">u8").tobytes(), "big")
                 place, word = int(reached[tie]), searched[tie]
                 while (
@@ -96,7 +103,7 @@ class CumulativeTable:
                 ):
                     place += 1
                 reached[tie] = place
-            samples[unsure] = reached + self.first
+            samples.reshape(-1)[unsure] = reached + self.first
         return samples
 
 
@@ -130,6 +137,10 @@ class IntegerDistribution:
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64."""
         return self._table.draw(keystream, num_values)
+
+    def draw_each(self, keystreams: Sequence[Keystream], num_values: int) -> NDArray[np.int64]:
+        """Returns samples from each of several keystreams, shape (keystreams, num_values)."""
+        return self._table.draw_each(keystreams, num_values)
 
     @classmethod
     def total_variation_bound(cls, stddev: float) -> float:

@@ -328,9 +328,13 @@ def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> 
             "A phone that stays away withholds its noise too; what the variance of the sum "
             "tells of that is in the price."
         )
+    rounding = (
+        "counts are whole and are not rounded"
+        if plan.whole
+        else f"rounding raises the sensitivity by {100 * (ring.sensitivity / ring.norm - 1):.2f} %"
+    )
     lines.append(
-        f"Integers mod 2^{ring.bits}; rounding raises the sensitivity by "
-        f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
+        f"Integers mod 2^{ring.bits}; {rounding}; noise of one phone has stddev "
         f"{plan.stddev:.4g} in integer units."
     )
     if plan.mechanism == "local":

@@ -68,6 +68,8 @@ class PrivacyPlan(PlanCodec):
             del fields["factorization"]
         if self.groups == 1:  # likewise
             del fields["groups"]
+        if not self.whole:
+            del fields["whole"]
         return fields
 
     @property

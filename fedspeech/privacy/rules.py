@@ -30,6 +30,7 @@ def check(plan: PlanSizing) -> None:
     _check_turns_and_caps(plan)
     _check_noise(plan)
     _check_factorization(plan)
+    _check_whole(plan)
     assert plan.bits  # raises by itself if no ring is wide enough
     _check_stddev(plan)
     if plan.secure_aggregation == "masked":
@@ -243,6 +244,21 @@ def _check_factorization(plan: PlanSizing) -> None:
         bands=plan.factorization.bands,
         momentum=plan.factorization.momentum,
     )
+
+
+def _check_whole(plan: PlanSizing) -> None:
+    """Checks that nothing asks of whole numbers what only real ones have."""
+    if not plan.whole:
+        return
+    stays = plan.adaptive_clipping is None and plan.factorization is None
+    require(
+        stays,
+        "whole numbers need a clip norm that stays and noise that is independent over rounds: "
+        "leave adaptive_clipping and matrix_factorization out",
+        mechanism=plan.mechanism,
+    )
+    fits = plan.clip_norm >= 1
+    _require(plan, fits, "clip_norm must be at least 1 where contributions are whole numbers")
 
 
 def _check_stddev(plan: PlanSizing) -> None:

@@ -10,7 +10,7 @@ import functools
 import math
 from dataclasses import dataclass
 
-from fedspeech.privacy import encoding
+from fedspeech.privacy import encoding, whole_counts
 from fedspeech.privacy.adaptive_clipping import vector_noise_multiplier
 from fedspeech.privacy.config import PlanConfig
 from fedspeech.privacy.factorization import most_participations
@@ -51,8 +51,8 @@ class PlanSizing(PlanConfig):
 
     @property
     def padded_dimension(self) -> int:
-        """Coordinates of the rotated delta: the next power of two."""
-        return encoding.padded(self.dimension)
+        """Coordinates of the rotated delta, the next power of two; whole ones are not rotated."""
+        return self.dimension if self.whole else encoding.padded(self.dimension)
 
     @property
     def vector_length(self) -> int:
@@ -142,6 +142,12 @@ class PlanSizing(PlanConfig):
         """
         chosen, dimension = self.ring_bits, self.padded_dimension
         for width in RING_BITS if chosen is None else (chosen,):
+            if self.whole:
+                scale = self._whole_scale(width)
+                if scale < 1 or (chosen is None and not self._fine(scale)):
+                    continue
+                sensitivity = scale * math.sqrt(whole_counts.squared_bound(self.clip_norm))
+                return Ring(bits=width, norm=scale * self.clip_norm, sensitivity=sensitivity)
             norm = self._scaled_norm(width)
             if norm <= 0:
                 continue
@@ -181,6 +187,27 @@ class PlanSizing(PlanConfig):
             norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(drawn) / z))
         return float(norm)
 
+    def _whole_scale(self, bits: int) -> int:
+        """Largest scale at which the counts of all phones in one cell and the noise do not wrap."""
+        n, z = self.max_cohort, self.noise_multiplier
+        shares = 1 if self.mechanism == "local" else self.honest
+        noise = z if self.central else z * math.sqrt(n / shares)
+        room = 2.0 ** (bits - 1) - 1
+        scale = whole_counts.largest_scale(room, self.clip_norm, n, WRAP_STDDEVS * noise)
+        if z > 0:  # beyond a stddev of 1024 a draw only the sampler's table grows
+            drawn = 1 if self.central else shares
+            scale = min(scale, max(1, int(1024 * math.sqrt(drawn) / (z * self.clip_norm))))
+        return scale
+
+    def _fine(self, scale: int) -> bool:
+        """Whether the grid is so fine that its noise is as good as that of real numbers."""
+        if self.mechanism == "none":
+            return True
+        drawn = 1 if self.central or self.mechanism == "local" else self.honest
+        # The server's noise is rounded, which adds a variance of 1/12.
+        least = 2 * MIN_STDDEV if self.central else MIN_STDDEV
+        return self.noise_multiplier * self.clip_norm * scale / math.sqrt(drawn) >= least
+
     @property
     def bits(self) -> int:
         """Width of the ring."""
@@ -194,11 +221,14 @@ class PlanSizing(PlanConfig):
     @property
     def scale(self) -> float:
         """Integers per unit of delta at `clip_norm`, whatever the cohort that came."""
-        return self.ring.norm / self.clip_norm
+        scale = self.ring.norm / self.clip_norm
+        return float(round(scale)) if self.whole else scale
 
     @functools.cached_property
     def norm_bound_squared(self) -> int:
         """Largest squared L2 norm of one phone's integers, after rounding."""
+        if self.whole:
+            return round(self.scale) ** 2 * whole_counts.squared_bound(self.clip_norm)
         return encoding.rounded_norm_bound(self.clip_norm * self.scale, self.padded_dimension)
 
     @property

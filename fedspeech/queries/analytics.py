@@ -1,10 +1,11 @@
-"""Counts of what phones remember, by segment: the frame of every query of analytics.
+"""Counts of phones by segment: the frame of every query of analytics.
 
-A phone selects the events of the window that the query counts, puts each in a cell, and truncates:
-a cell holds at most `max_per_cell`, and of more than `max_cells` cells the phone keeps some at
-random, by its own generator. So the L2 norm of what it adds is at most `l2_bound`, which is the
-plan's clip norm, and the plan's clip never bites. What a cohort adds up to, the plan clips, noises
-and sums like any other contribution; `estimates` says what the sum says of the population.
+A phone truncates by itself: a cell holds at most `max_per_cell`, and of more than `max_cells` cells
+it keeps some at random, by its own generator. So the L2 norm of what it adds is at most `l2_bound`,
+which is the plan's clip norm, and the plan's clip never bites. What a cohort adds up to, the plan
+noises and sums like any other contribution; `estimates` says what the sum says of the population.
+
+Most queries count what phones remember: those are `event_counts.EventCounts`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import abc
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedspeech.device.telemetry import LAST_DAY
 from fedspeech.errors import require
@@ -28,46 +28,18 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.privacy.spending import Purpose
 from fedspeech.queries.axes import (
-    NOWHERE,
     Axis,
-    Cells,
-    Codes,
     Condition,
-    flat_cells,
     labels,
     rebuilt,
     size,
 )
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
 from fedspeech.queries.query import Query
-from fedspeech.queries.truncation import Generators
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
-DAY = 0
-"""Place of the day in an event."""
-
-BLOCK = 1024
-"""Phones that are counted at once."""
-
 ROUNDS = "rounds"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Events:
-    """Events of a block of phones, those that a query counts.
-
-    Attributes:
-      rows: shape (events, columns), int16.
-      phone: index within the block of the phone that holds each, shape (events,), not falling.
-      segment: of each phone in the block, shape (phones,); -1: of none, and nothing is counted.
-      rngs: one per phone in the block.
-    """
-
-    rows: Codes
-    phone: Cells
-    segment: Cells
-    rngs: Generators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +85,6 @@ class Analytics(Query):
     # What each query of counts says of itself.
 
     @abc.abstractmethod
-    def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
-        """What each phone of a block contributes, truncated, shape (phones, dimension)."""
-
-    @abc.abstractmethod
     def estimates(self, state: GlobalState, plan: PrivacyPlan) -> tuple[Estimate, ...]:
         """What the released state says of the population, with intervals.
 
@@ -147,6 +115,11 @@ class Analytics(Query):
     def rounds(self) -> int:
         """Rounds that one answer takes."""
         return 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether a phone adds whole numbers: its plan then neither rotates nor rounds them."""
+        return True
 
     @property
     def additive(self) -> bool:
@@ -211,49 +184,6 @@ class Analytics(Query):
     ) -> FloatVector:
         """What one phone adds, shape (dimension,): a block of one."""
         return self.contributions([dataset], model, [rng])[0]
-
-    def contributions(
-        self, phones: Sequence[LocalDataset], model: FloatVector, rngs: Generators
-    ) -> list[FloatVector]:
-        """What phones add, each truncated by itself."""
-        found: list[FloatVector] = []
-        for start in range(0, len(phones), BLOCK):
-            block = phones[start : start + BLOCK]
-            lengths = np.array([len(phone.events) for phone in block], dtype=np.int64)
-            held = [phone.events for phone in block if len(phone.events)]
-            rows = np.concatenate(held) if held else np.zeros((0, 0), np.int16)
-            attributes = np.stack([phone.attributes for phone in block])
-            own = rngs[start : start + len(block)]
-            found += list(self.of_block(rows, lengths, attributes, own, model))
-        return found
-
-    def of_block(
-        self,
-        rows: Codes,
-        lengths: NDArray[np.int64],
-        attributes: Codes,
-        rngs: Generators,
-        model: FloatVector,
-    ) -> NDArray[np.float32]:
-        """What each phone of a block adds, shape (phones, dimension).
-
-        Args:
-          rows: events of all of them, one phone after the other, shape (events, columns).
-          lengths: how many each holds, shape (phones,).
-          attributes: shape (phones, attributes).
-          rngs: one per phone; opened only where a phone holds more than it may add.
-          model: what the server sent.
-        """
-        if not len(rows):
-            return np.zeros((len(lengths), self.dimension), dtype=np.float32)
-        phone = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-        segment = flat_cells(self.segments, attributes)
-        counted = (rows[:, DAY] >= self.first_day) & (rows[:, DAY] <= self.last_day)
-        for condition in self.where:
-            counted &= condition.holds(rows)
-        counted &= segment[phone] != NOWHERE
-        events = Events(rows=rows[counted], phone=phone[counted], segment=segment, rngs=rngs)
-        return self.block(events, model)
 
     def initial(self, arrays: PopulationArrays) -> GlobalState:
         """Nothing is known."""

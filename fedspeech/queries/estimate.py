@@ -132,7 +132,8 @@ class Sampling:
         asked = plan.participation_probability * plan.availability
         present = asked * answering
         sending = plan.population * present
-        integers = sending * (plan.stddev**2 + 0.25) + plan.server_stddev**2
+        rounding = 0.0 if plan.whole else 0.25
+        integers = sending * (plan.stddev**2 + rounding) + plan.server_stddev**2
         # Coins differ from round to round, and so does the noise.
         drawn = (1 - asked) / (asked * plan.population) if plan.participation != "poisson" else 0.0
         return cls(
@@ -234,6 +235,11 @@ def check_plan(plan: PrivacyPlan) -> None:
         raise ValueError(
             "adaptive_clipping must be left out for a query of counts: the bound of a phone is "
             "part of the query"
+        )
+    if plan.groups > 1:
+        raise ValueError(
+            f"groups must be 1 for a query of counts, got {plan.groups}: a median of sums is no "
+            "estimate of a total"
         )
     if plan.cohort_cap is not None:
         raise ValueError(

@@ -29,10 +29,10 @@ from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.spending import Purpose
-from fedspeech.queries.axes import NOWHERE, Codes, flat_cells
+from fedspeech.queries.axes import NOWHERE, flat_cells
 from fedspeech.queries.estimate import Estimate
 from fedspeech.queries.fieller import Fraction
-from fedspeech.queries.ratios import Quotient, Shares
+from fedspeech.queries.ratios import Quotient
 from fedspeech.queries.truncation import Generators
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
@@ -102,10 +102,6 @@ class Evaluation(Quotient):
     def measured(self) -> str:
         """What is counted, in words."""
         return _MEASURED[self.measure]
-
-    def coordinates(self, rows: Codes) -> tuple[Shares, Shares]:
-        """Events are not read."""
-        raise NotImplementedError
 
     def on(self, arrays: PopulationArrays) -> Self:
         """The query with the frozen graph that an inner adapter needs; see `Query.on`."""

@@ -32,9 +32,10 @@ from fedspeech.errors import require
 from fedspeech.limits import Count, NotNegative
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import BLOCK, ROUNDS, Analytics, Events, rounds_in
+from fedspeech.queries.analytics import ROUNDS, Analytics, rounds_in
 from fedspeech.queries.axes import NOWHERE, flat_cells, labels, size
 from fedspeech.queries.estimate import Estimate, Sampling
+from fedspeech.queries.event_counts import BLOCK
 from fedspeech.queries.truncation import Generators, kept, summed
 from fedspeech.queries.words import FREE, UNKNOWN, Digits, Spelling, distinct, known_digits, tree
 from fedspeech.training.dataset import LocalDataset
@@ -170,10 +171,6 @@ class HeavyHitters(Analytics):
         size = self.dimension
         stays = kept(cells, holder, rngs, dimension=size, max_cells=self.max_cells)
         return summed(cells[stays], holder[stays], len(phones), size, None).astype(np.float32)
-
-    def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
-        """Nobody asks: sentences are no events."""
-        raise NotImplementedError("words are of sentences, not of events")
 
     def update(self, state: GlobalState, mean: Vector) -> GlobalState:
         """Lets the largest counts go on; of the last round, keeps them."""

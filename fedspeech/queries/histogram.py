@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Analytics, Events, rounds_in
+from fedspeech.queries.analytics import rounds_in
 from fedspeech.queries.axes import NOWHERE, flat_cells
 from fedspeech.queries.estimate import Estimate, Sampling
+from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.truncation import kept, summed
 from fedspeech.vectors import FloatVector, GlobalState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Histogram(Analytics):
+class Histogram(EventCounts):
     """Counts by cell. With `max_per_cell` 1 it counts phones that hold at least one such event."""
 
     @property

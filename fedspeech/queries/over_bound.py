@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from fedspeech.errors import require
 from fedspeech.limits import Count
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Analytics, Events, rounds_in
+from fedspeech.queries.analytics import rounds_in
 from fedspeech.queries.axes import NOWHERE, flat_cells, labels
 from fedspeech.queries.estimate import Estimate, Sampling
+from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.fieller import Fraction
 from fedspeech.vectors import FloatVector, GlobalState
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhonesOverBound(Analytics):
+class PhonesOverBound(EventCounts):
     """Share of the phones with such events that hold more than a bound lets them add, by segment.
 
     A phone adds 1 to one of two coordinates, over the bound or within it.

@@ -21,16 +21,17 @@ from scipy.optimize import isotonic_regression
 
 from fedspeech.errors import require
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Analytics, Events, rounds_in
+from fedspeech.queries.analytics import rounds_in
 from fedspeech.queries.axes import NOWHERE, Axis, Cells, labels, rebuilt, size
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
+from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.tree import Tree
 from fedspeech.queries.truncation import kept, summed
 from fedspeech.vectors import FloatVector, GlobalState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantiles(Analytics):
+class Quantiles(EventCounts):
     """What both ways of finding quantiles share; a phone keeps `max_per_cell` events at random.
 
     The value of an estimate is a place among the cells, or the number that stands for it. Its

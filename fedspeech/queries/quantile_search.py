@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Events
 from fedspeech.queries.axes import labels, size
 from fedspeech.queries.estimate import Estimate, Sampling
+from fedspeech.queries.event_counts import Events
 from fedspeech.queries.quantile import Quantiles, TreeQuantiles
 from fedspeech.queries.truncation import summed
 from fedspeech.vectors import FloatVector, GlobalState, Vector

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedspeech.errors import ScenarioError
 from fedspeech.own_code import CodeKind, address_of, source_of
@@ -73,6 +74,20 @@ class Query(abc.ABC):
         Raises:
           ValueError: if the model has another shape than this query's.
         """
+
+    def contributions_of(
+        self,
+        arrays: PopulationArrays,
+        phones: NDArray[np.int64],
+        model: FloatVector,
+        rngs: Sequence[np.random.Generator],
+    ) -> NDArray[np.float32]:
+        """The same of the phones with these numbers, shape (phones, dimension).
+
+        A query may read the arrays of all of them at once.
+        """
+        held = [arrays.phone(phone) for phone in phones.tolist()]
+        return np.reshape(self.contributions(held, model, rngs), (len(held), self.dimension))
 
     @abc.abstractmethod
     def update(self, state: GlobalState, mean: Vector) -> GlobalState:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Analytics, Events, rounds_in
+from fedspeech.queries.analytics import Analytics, rounds_in
 from fedspeech.queries.axes import NOWHERE, Codes, Condition, flat_cells, rebuilt
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
+from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.fieller import Fraction
 from fedspeech.queries.sums import Weights
 from fedspeech.queries.truncation import kept, summed
@@ -24,11 +25,7 @@ Shares = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Quotient(Analytics):
-    """Two coordinates per cell, to which an event adds a number in [0, 1] each.
-
-    A phone keeps events, and not coordinates: of too many in a cell it keeps `max_per_cell` at
-    random, so that numerator and denominator lose alike.
-    """
+    """Two coordinates per cell, and a ratio of them."""
 
     @property
     def width(self) -> int:
@@ -44,33 +41,6 @@ class Quotient(Analytics):
     @abc.abstractmethod
     def measured(self) -> str:
         """What the ratio is, in words."""
-
-    @abc.abstractmethod
-    def coordinates(self, rows: Codes) -> tuple[Shares, Shares]:
-        """What each event adds to the two coordinates, shape (events,) each."""
-
-    def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
-        """Adds up both coordinates of the events that a phone keeps."""
-        del model
-        cells = flat_cells(self.axes, events.rows)
-        pair = self.coordinates(events.rows)
-        counted = (cells != NOWHERE) & ((pair[0] > 0) | (pair[1] > 0))
-        phone, dimension = events.phone[counted], self.dimension
-        cells = events.segment[phone] * self.cells + cells[counted]
-        stays = kept(
-            cells,
-            phone,
-            events.rngs,
-            dimension=dimension // 2,
-            max_cells=self.max_cells,
-            most=self.max_per_cell,
-        )
-        cells, phone = cells[stays], phone[stays]
-        both = [
-            summed(2 * cells + place, phone, len(events.rngs), dimension, part[counted][stays])
-            for place, part in enumerate(pair)
-        ]
-        return (both[0] + both[1]).astype(np.float32)
 
     def expected_error(
         self, plan: PrivacyPlan, total: float | None = None, ratio: float = 0.5
@@ -99,7 +69,43 @@ class Quotient(Analytics):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ratio(Quotient):
+class EventQuotient(Quotient, EventCounts):
+    """Two coordinates per cell, to which an event adds a number in [0, 1] each.
+
+    A phone keeps events, and not coordinates: of too many in a cell it keeps `max_per_cell` at
+    random, so that numerator and denominator lose alike.
+    """
+
+    @abc.abstractmethod
+    def coordinates(self, rows: Codes) -> tuple[Shares, Shares]:
+        """What each event adds to the two coordinates, shape (events,) each."""
+
+    def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
+        """Adds up both coordinates of the events that a phone keeps."""
+        del model
+        cells = flat_cells(self.axes, events.rows)
+        pair = self.coordinates(events.rows)
+        counted = (cells != NOWHERE) & ((pair[0] > 0) | (pair[1] > 0))
+        phone, dimension = events.phone[counted], self.dimension
+        cells = events.segment[phone] * self.cells + cells[counted]
+        stays = kept(
+            cells,
+            phone,
+            events.rngs,
+            dimension=dimension // 2,
+            max_cells=self.max_cells,
+            most=self.max_per_cell,
+        )
+        cells, phone = cells[stays], phone[stays]
+        both = [
+            summed(2 * cells + place, phone, len(events.rngs), dimension, part[counted][stays])
+            for place, part in enumerate(pair)
+        ]
+        return (both[0] + both[1]).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio(EventQuotient):
     """Events of one kind over events of another.
 
     Where the numerator's events are among the denominator's, the ratio is a share: an event adds to
@@ -147,6 +153,11 @@ class Ratio(Quotient):
         return super().l2_bound * (1.0 if one else math.sqrt(2))
 
     @property
+    def whole(self) -> bool:
+        """Where all events of the denominator are worth the same."""
+        return self.weights is None or self.weights.even
+
+    @property
     def fraction(self) -> Fraction:
         """Of counts, or of counts over worths."""
         worth = 1.0 if self.weights is None else self.weights.most
@@ -174,7 +185,7 @@ class Ratio(Quotient):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean(Quotient):
+class Mean(EventQuotient):
     """Mean worth of the events of a cell.
 
     An event adds its worth over the largest worth to one coordinate, and the rest of 1 to the
@@ -190,6 +201,11 @@ class Mean(Quotient):
         """Checks the settings; rebuilds what was read back as plain data."""
         object.__setattr__(self, "weights", rebuilt(Weights, [self.weights])[0])
         super().__post_init__()
+
+    @property
+    def whole(self) -> bool:
+        """Where events are worth all or nothing."""
+        return self.weights.even
 
     @property
     def fraction(self) -> Fraction:

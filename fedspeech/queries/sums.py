@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from fedspeech.device.telemetry import Schema
 from fedspeech.errors import require
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.analytics import Analytics, Events, rounds_in
+from fedspeech.queries.analytics import rounds_in
 from fedspeech.queries.axes import NOWHERE, Codes, flat_cells, rebuilt
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
+from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.truncation import kept, summed
 from fedspeech.vectors import FloatVector, GlobalState
 
@@ -62,6 +63,11 @@ class Weights:
         """Largest worth: of an event that adds 1 to a coordinate."""
         return max(self.worth)
 
+    @property
+    def even(self) -> bool:
+        """Whether events that are worth anything are worth the same."""
+        return set(self.worth) <= {0.0, self.most}
+
     def share(self, events: Codes) -> NDArray[np.float64]:
         """Worth of each event over the largest, in [0, 1], shape (events,)."""
         table = np.array([*self.worth, 0.0]) / self.most
@@ -72,7 +78,7 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sum(Analytics):
+class Sum(EventCounts):
     """Sum of the worth of the events in each cell; of too many events a phone keeps some at random.
 
     Attributes:
@@ -85,6 +91,11 @@ class Sum(Analytics):
         """Checks the settings; rebuilds what was read back as plain data."""
         object.__setattr__(self, "weights", rebuilt(Weights, [self.weights])[0])
         super().__post_init__()
+
+    @property
+    def whole(self) -> bool:
+        """Where every event that counts is worth the same."""
+        return self.weights.even
 
     def block(self, events: Events, model: FloatVector) -> NDArray[np.float32]:
         """Adds up worths over the largest worth: one event adds at most 1."""

@@ -70,18 +70,13 @@ def priced_release(
     """
     settings = _settings_of(file, query, settings)
     sizes = dataclasses.replace(sizes, dimension=query.dimension, momentum=0.0)
-    make = maker(settings, sizes)
     if (settings.mechanism == "none") != math.isinf(file.epsilon):
         raise ScenarioError(
             f'{file.name}: epsilon must be inf where privacy.mechanism is "none", and finite '
             f"elsewhere, got epsilon={file.epsilon} with mechanism={settings.mechanism!r}"
         )
     try:
-        if settings.mechanism == "none":
-            cost, limit = price(make()), ""
-        else:
-            solved = solve(make, "noise", file.epsilon)
-            cost, limit = solved.price, solved.limit
+        cost, limit = _cheapest(file, query, settings, sizes)
         query = query.under(cost.plan, file.k_min)
         found = PricedRelease(file=file, query=query, price=cost, limit=limit)
         query.check_plan(found.plan)
@@ -91,6 +86,33 @@ def priced_release(
     except ValueError as error:
         raise ScenarioError(f"{file.name}: epsilon={file.epsilon}: {error}") from error
     return found
+
+
+def _cheapest(
+    file: PlanFile, query: Analytics, settings: PrivacySettings, sizes: PlanSizes
+) -> tuple[Price, str]:
+    """The plan with the least noise, and what else than epsilon ended the search.
+
+    Whole numbers stay exact where the ring has room for all phones in one cell. Where it has not,
+    or noise has to be wider for it, they are rotated and rounded like any other vector.
+    """
+    refused, found = None, []
+    for whole in (True, False) if query.whole else (False,):
+        make = maker(settings, dataclasses.replace(sizes, whole=whole))
+        try:
+            if settings.mechanism == "none":
+                return price(make()), ""
+            solved = solve(make, "noise", file.epsilon)
+        except ValueError as error:
+            refused = error
+            continue
+        if not solved.limit:
+            return solved.price, ""
+        found.append((solved.price, solved.limit))
+    if not found:
+        assert refused is not None
+        raise refused
+    return min(found, key=lambda one: one[0].plan.noise_multiplier)
 
 
 def _settings_of(file: PlanFile, query: Analytics, settings: PrivacySettings) -> PrivacySettings:
@@ -105,6 +127,7 @@ def _settings_of(file: PlanFile, query: Analytics, settings: PrivacySettings) ->
         "adaptive_clipping": None,
         "matrix_factorization": None,
         "cohort_cap": None,
+        "groups": 1,
         "sizing": "scenario",
     }
     return settings.model_copy(update=once | asked)

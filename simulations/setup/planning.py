@@ -26,6 +26,7 @@ class PlanSizes:
       unit: of privacy, "user" or "phone".
       availability: smallest share of the population that is available at any hour of the run.
       momentum: of the server's step.
+      whole: whether phones contribute whole numbers.
     """
 
     population: int
@@ -33,6 +34,7 @@ class PlanSizes:
     unit: str
     availability: float
     momentum: float = 0.0
+    whole: bool = False
 
 
 def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
@@ -93,6 +95,7 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         else settings.secure_aggregation,
         min_cohort=cohort,
         min_reporting=reporting,
+        whole=sizes.whole,
         **_factorization(settings, sizes),
     )
 

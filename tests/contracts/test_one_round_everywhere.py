@@ -178,14 +178,15 @@ def counted(phones):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["ideal", "masked"])
-def test_a_release_of_counts_is_the_same_integers_on_every_number_of_shards(tmp_path, way):
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_release_of_counts_is_the_same_integers_on_every_number_of_shards(tmp_path, way, whole):
     """Events reach nodes with the arrays; what a phone keeps of them is drawn there alike."""
     query = Histogram(
         axes=(axis("cell", 1, 3),), segments=(axis("device", 0, 2),), max_cells=2, max_per_cell=2
     )
     plan = {
         "query": query, "clip_norm": query.l2_bound, "rounds": 1, "max_participations": 1,
-        "secure_aggregation": way,
+        "secure_aggregation": way, "whole": whole,
     }  # fmt: skip
     sums = []
     for shards in (1, 3):

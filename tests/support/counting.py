@@ -53,6 +53,7 @@ def plan_for(query, *, population, **changes):
         "secure_aggregation": "ideal",
         "delta": 1 / (10 * population),
         "epsilon_budget": 1000.0,
+        "whole": query.whole,
     }
     return PrivacyPlan(**{**settings, **changes})
 

@@ -6,6 +6,7 @@ from counting import axis, phone, plan_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedspeech.population import PopulationArrays
 from fedspeech.queries.axes import Axis, Condition
 from fedspeech.queries.histogram import Histogram
 from fedspeech.queries.query import open_query
@@ -95,3 +96,28 @@ def test_values_are_merged_or_left_out_by_name():
 
     found = Axis.of(Schema(), "accent", leave_out=("none",), merged={"a or c": ("a", "c")})
     assert (found.names, found.cells) == (("a or c", "b"), (-1, 0, 1, 0))
+
+
+def test_phones_of_a_population_count_as_each_alone():
+    """Their events are taken from the arrays at once, also of phones that are not neighbors."""
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(0, 4, 40)
+    events = rng.integers(0, 3, (int(lengths.sum()), 3)).astype(np.int16)
+    held = PopulationArrays.without_clips(
+        40,
+        events=events,
+        event_offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        attributes=rng.integers(0, 2, (40, 1)).astype(np.int16),
+    )
+    query = Histogram(segments=(axis("s", 0, 2),), axes=(axis("a", 1, 3),), max_cells=1)
+    phones = np.array([0, 1, 5, 7, 8, 9, 30, 39])
+    alone = query.contributions(
+        [held.phone(phone) for phone in phones.tolist()],
+        NOTHING,
+        Streams(lambda phone: stream(1, phone), phones.tolist()),
+    )
+    together = query.contributions_of(
+        held, phones, NOTHING, Streams(lambda phone: stream(1, phone), phones.tolist())
+    )
+    np.testing.assert_array_equal(together, alone)
+    assert np.sum(alone) > 0

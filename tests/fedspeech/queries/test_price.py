@@ -17,7 +17,7 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: type(query).__name__)
 def test_the_price_of_a_query_is_that_of_the_budget(query):
-    plan = plan_for(query, population=1000, noise_multiplier=4.0)
+    plan = plan_for(query, population=1000, noise_multiplier=4.0, whole=False)
     priced = fs.budget(
         mechanism="distributed", participation="poisson", population=1000, probability=0.5,
         rounds=query.rounds, max_participations=query.rounds, noise_multiplier=4.0,
