@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 from fedspeech.limits import Positive, check_limits
 
-Kind = Literal["clip", "transcript", "embedding", "event", "voiceprint", "adapter", "debug"]
+Kind = Literal[
+    "clip", "transcript", "embedding", "event", "voiceprint", "adapter", "parcel", "debug"
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DAY_S = 86_400
@@ -28,6 +30,7 @@ class Retention:
       event: weak labels and telemetry.
       voiceprint: of the owner; enrolled anew after it.
       adapter: the personal adapter.
+      parcel: a payload on its way out.
       debug: of the debug cohort.
       clips_until_trained: whether a clip is destroyed as soon as a round has trained on it.
 
@@ -41,6 +44,7 @@ class Retention:
     event: Positive = 30.0
     voiceprint: Positive = 365.0
     adapter: Positive = 365.0
+    parcel: Positive = 1.0
     debug: Positive = 3.0
     clips_until_trained: bool = True
 
