@@ -118,7 +118,8 @@ class GaussianLinker:
         """Learns the components and both covariances; see `Linker.fit`."""
         directions = Directions.of(one, other)
         both = np.concatenate([directions(one), directions(other)])
-        axes = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)[2]
+        clean = directions(other)  # the first side may be mostly noise
+        axes = np.linalg.svd(clean - clean.mean(axis=0), full_matrices=False)[2]
         kept = axes[: min(self.components, len(one) - 1)].T
         basis, spread = _diagonalized(directions(one) @ kept, directions(other) @ kept,
                                       self.shrinkage)  # fmt: skip

@@ -35,13 +35,13 @@ class NetworkLinker:
       learning_rate: of Adam.
       dropout: share of hidden units that are left out in a step.
       temperature: by which cosines are divided.
-      jitter: standard deviation of the noise on inputs, where inputs have 1.
+      jitter: standard deviation of the noise on inputs, of which the strongest has 2.
     """
 
     name: str = "network (evaluation)"
     components: int = 64
-    width: int = 64
-    steps: int = 300
+    width: int = 128
+    steps: int = 150
     learning_rate: float = 3e-3
     dropout: float = 0.3
     temperature: float = 0.1
@@ -55,7 +55,8 @@ class NetworkLinker:
         _, sizes, axes = np.linalg.svd(both - mean, full_matrices=False)
         # A direction in which nobody differs would come out as rounding errors of size 1.
         count = min(self.components, len(one) - 1, int((sizes > 1e-6 * sizes[0]).sum()))
-        scaled = axes[:count].T * (np.sqrt(len(both)) / sizes[:count])
+        # Half-way to equal: where noise is in every direction, the weak ones are mostly noise.
+        scaled = axes[:count].T * (2 * np.sqrt(len(both)) / np.sqrt(sizes[:count] * sizes[0]))
 
         def inputs(updates: Matrix) -> Tensor:
             return torch.from_numpy((directions(updates) - mean) @ scaled).float()

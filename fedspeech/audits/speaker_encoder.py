@@ -41,6 +41,7 @@ FRAMES, STEP = 160, 77
 COVERAGE = 0.75
 LOUDNESS_DB = -30.0
 _MAX_BYTES = 20_000_000
+_BLOCK = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,20 +83,24 @@ class SpeakerEncoder:
         required(rate_hz == RATE_HZ, f"the speaker encoder hears {RATE_HZ} Hz", rate_hz=rate_hz)
         if waveforms.ndim != 2 or not np.isfinite(waveforms).all():
             raise ValueError(f"expected finite waveforms (n, samples), got {waveforms.shape}")
-        return np.stack([self._voice(row) for row in waveforms])
+        blocks = [
+            self._voices(waveforms[start : start + _BLOCK])
+            for start in range(0, len(waveforms), _BLOCK)
+        ]
+        return np.concatenate([np.zeros((0, 256), np.float32), *blocks])
 
-    def _voice(self, waveform: Waveforms) -> NDArray[np.float32]:
-        """Mean over partial utterances, at length 1, shape (256,)."""
-        starts = partial_starts(len(waveform))
-        needed = (starts[-1] + FRAMES) * HOP
-        padded = np.pad(_louder(waveform), (0, max(0, needed - len(waveform))))
-        mels = mel_frames(padded)
-        windows = np.stack([mels[start : start + FRAMES] for start in starts])
+    def _voices(self, waveforms: Waveforms) -> NDArray[np.float32]:
+        """Means over partial utterances, at length 1, shape (n, 256)."""
+        starts = partial_starts(waveforms.shape[1])
+        missing = max(0, (starts[-1] + FRAMES) * HOP - waveforms.shape[1])
+        mels = [mel_frames(np.pad(_louder(row), (0, missing))) for row in waveforms]
+        windows = np.stack([of[start : start + FRAMES] for of in mels for start in starts])
         with one_thread(), torch.inference_mode():
             hidden = self.lstm(torch.from_numpy(windows))[1][0][-1]
-            voices = nn.functional.normalize(self.linear(hidden).relu(), dim=1)
-            voice: NDArray[np.float32] = nn.functional.normalize(voices.mean(0), dim=0).numpy()
-        return voice
+            partial = nn.functional.normalize(self.linear(hidden).relu(), dim=1)
+            means = partial.view(len(waveforms), len(starts), -1).mean(dim=1)
+            found: NDArray[np.float32] = nn.functional.normalize(means, dim=1).numpy()
+        return found
 
 
 def partial_starts(samples: int) -> list[int]:
