@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from simulations.progress import RunProgress, progress_for
 
 if TYPE_CHECKING:
     from fedspeech.audits.games import Finding
+    from fedspeech.privacy.plan import PrivacyPlan
+    from simulations.audits.results import Attacked
     from simulations.scenario.schema import Scenario
     from simulations.setup.definition import Experiment
 
@@ -34,12 +37,16 @@ class Audit(Printed):
       rounds: of the plan that were played.
       findings: a bound for every game and observer.
       skipped: what was not played, and why.
+      attacked: what attacks on speech found; None where none was asked for.
+      page: where `audit.html` stands; None likewise.
     """
 
     name: str
     rounds: int
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
+    attacked: Attacked | None = None
+    page: Path | None = None
 
     @property
     def broken(self) -> bool:
@@ -52,10 +59,25 @@ class Audit(Printed):
         return {
             "scenario": self.name, "rounds": self.rounds, "broken": self.broken,
             "findings": findings, "skipped": list(self.skipped),
+            "attacks": None if self.attacked is None else self.attacked.model_dump(mode="json"),
         }  # fmt: skip
 
     def print(self, console: Console) -> None:
-        """Prints a table, what it proves, and what it does not."""
+        """Prints tables, what they prove, and what they do not."""
+        if self.findings or self.skipped:
+            self._print_bounds(console)
+        if self.attacked is not None:
+            self._print_attacks(console, self.attacked)
+
+    def _print_attacks(self, console: Console, attacked: Attacked) -> None:
+        from simulations.audits.page import NOT_PRIVATE, in_short
+
+        gap = "\n" if self.findings or self.skipped else ""
+        console.print(f"{gap}{self.name}: attacks on {attacked.phones:,} phones\n")
+        for words in (*in_short(attacked), "", NOT_PRIVATE, "", f"page: {self.page}"):
+            console.print(words, soft_wrap=True)
+
+    def _print_bounds(self, console: Console) -> None:
         from fedspeech.privacy.phrasing import rounded_up
 
         rounds = "1 round" if self.rounds == 1 else f"{self.rounds} rounds"
@@ -94,13 +116,21 @@ class Audit(Printed):
 def audit(
     what: Experiment | Scenario | str | Path,
     *,
+    attacks: Iterable[str] | None = None,
+    out: str | Path | None = None,
     rounds: int = 1,
     runs: int = 2000,
     confidence: float = 0.99,
     seed: int | None = None,
+    workers: int | None = None,
+    cache: str | Path | None = None,
     progress: bool | RunProgress | None = None,
 ) -> Audit:
-    """Attacks the plan of a scenario by canaries and says which epsilon that proves.
+    """Attacks a scenario: its plan by canaries, its phones by what observers see of them.
+
+    Attacks on phones ask, of what each observer sees under each protection, whose voice it is, who
+    took part, and what else it tells of a speaker; `Audit.page` shows all of them. They stop and go
+    on: what was found stands in `out`, and is not played again. See docs/audit.md.
 
     A canary is a phone that says the most that its plan lets it say. Rounds are played by the code
     that runs play them by, with and without it; from how often an observer can tell follows a lower
@@ -108,54 +138,96 @@ def audit(
     rounds. Where a bound exceeds its claim, the code does not do what the accountant prices.
 
         >>> import fedspeech as fs
-        >>> fs.audit("quick", runs=200)                                         # doctest: +SKIP
+        >>> fs.audit("quick", attacks=["canaries"], runs=200)                   # doctest: +SKIP
         Audit('quick', 3 claims, 0 disproven)
 
     Args:
       what: an experiment, a scenario, its name or file, or a run folder.
-      rounds: first rounds of the plan that are played.
-      runs: of either world.
+      attacks: secrets such as "speaker", "membership" or "accent", single attacks such as
+        "speaker:weight-cosine", and "canaries"; None: all.
+      out: folder of what attacks find; None: `audit` in the run folder, or audits/NAME.
+      rounds: first rounds of the plan that canaries are played in.
+      runs: of canaries, of either world.
       confidence: of every bound.
-      seed: of noise that can be repeated; None: noise of the operating system, as in a release.
+      seed: of noise that canaries can repeat; None: noise of the operating system, as in a release.
+      workers: processes; None: one per core.
+      cache: where features are kept; None: the user's cache.
       progress: whether to show how far it is; None: where somebody watches.
 
     Raises:
-      ArgumentRefused: if a number is out of range; names in backticks are arguments.
+      ArgumentRefused: if a number is out of range or an attack unknown; names in backticks are
+        arguments.
+      ScenarioError: if phones of this scenario cannot be attacked; the message says why.
     """
-    from fedspeech.audits import canaries, many_canaries
-    from fedspeech.audits.games import OBSERVERS, NothingPromised
-    from fedspeech.seeds import NoiseEntropy
     from simulations.api.budget import budget
     from simulations.api.scenarios import experiment_of
+    from simulations.audits.attacks import chosen
+    from simulations.audits.auditing import PAGE, attack
 
     _check(runs, confidence)
-    experiment = experiment_of(_scenario_in(what))
+    wanted, with_canaries = chosen(attacks)
+    found = _scenario_in(what)
+    experiment = experiment_of(found)
     plan = budget(experiment).plan
     if not 1 <= rounds <= plan.rounds:
         raise ArgumentRefused(f"`rounds` must be 1 to {plan.rounds}, got {rounds}")
+    name, shown = experiment.scenario.name, progress_for(progress)
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[str, ...] = ()
+    with shown:
+        if with_canaries:
+            settings = (rounds, runs, confidence, seed)
+            findings, skipped = _canaries(plan, *settings, shown)
+        if not wanted:
+            return Audit(name, rounds, findings, skipped)
+        folder = _folder(what, name) if out is None else Path(out)
+        attacked = attack(
+            experiment if experiment.in_memory else experiment.scenario, wanted, folder,
+            cache=None if cache is None else Path(cache), workers=workers, progress=shown,
+        )  # fmt: skip
+    return Audit(name, rounds, findings, skipped, attacked, folder / PAGE)
+
+
+def _folder(what: Any, name: str) -> Path:
+    """Where an audit's results stand if nobody says where."""
+    is_run = isinstance(what, str | Path) and Path(what).is_dir()
+    return Path(what) / "audit" if is_run else Path("audits") / name
+
+
+def _canaries(
+    plan: PrivacyPlan,
+    rounds: int,
+    runs: int,
+    confidence: float,
+    seed: int | None,
+    shown: RunProgress,
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Plays both games of canaries; what was found, and what was not played and why."""
+    from fedspeech.audits import canaries, many_canaries
+    from fedspeech.audits.games import OBSERVERS, NothingPromised
+    from fedspeech.seeds import NoiseEntropy
+
     entropy = NoiseEntropy.os() if seed is None else NoiseEntropy.seeded(seed, "audit")
-    shown = progress_for(progress)
     findings: list[Finding] = []
     skipped: list[str] = []
     games = (
         (canaries, canaries.small(plan, rounds), runs),
         (many_canaries, canaries.first(plan, rounds), max(1, runs // 100)),
     )
-    with shown:
-        for game, played, times in games:
-            for observer in OBSERVERS:
-                name = f"{_WATCHERS[observer]}: {game.GAME}"
-                try:
-                    with shown.stage(name, times):
-                        found = game.play(
-                            played, observer, entropy, runs=times, confidence=confidence,
-                            tell=lambda done, total=times: shown.advance(done, total),
-                        )  # fmt: skip
-                except NothingPromised as error:
-                    skipped.append(f"{game.GAME}: {error}")
-                    continue
-                findings.append(found)
-    return Audit(experiment.scenario.name, rounds, tuple(findings), tuple(skipped))
+    for game, played, times in games:
+        for observer in OBSERVERS:
+            name = f"{_WATCHERS[observer]}: {game.GAME}"
+            try:
+                with shown.stage(name, times):
+                    found = game.play(
+                        played, observer, entropy, runs=times, confidence=confidence,
+                        tell=lambda done, total=times: shown.advance(done, total),
+                    )  # fmt: skip
+            except NothingPromised as error:
+                skipped.append(f"{game.GAME}: {error}")
+                continue
+            findings.append(found)
+    return tuple(findings), tuple(skipped)
 
 
 def _check(runs: int, confidence: float) -> None:

@@ -85,6 +85,12 @@ class Played:
             rounds=tuple(one.seen_by(observer, masked=masked) for one in self.rounds),
         )
 
+    def behind(self, observations: Transcript) -> tuple[NDArray[np.int64], ...]:
+        """The phones behind each row of `Transcript.observations`: the truth about it."""
+        if observations.single:
+            return tuple(row for one in self.rounds for row in one.reporting[:, np.newaxis])
+        return tuple(one.reporting for one in self.rounds)
+
     def first(self, rounds: int) -> Played:
         """The same run, ended after so many rounds."""
         return replace(self, releases=self.releases[: rounds + 1], rounds=self.rounds[:rounds])

@@ -10,9 +10,11 @@ import typer
 import fedspeech as fs
 from fedspeech.errors import ArgumentRefused
 from simulations.commands.options import (
+    CacheOption,
     CorpusOption,
     JsonOption,
     SetOption,
+    WorkersOption,
     said_in_options,
     scenario_of,
     show,
@@ -33,7 +35,20 @@ def audit(
     ] = None,
     changes: SetOption = None,
     corpus: CorpusOption = None,
-    rounds: Annotated[int, typer.Option(help="First rounds of the plan that are played.")] = 1,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A secret (speaker, link, membership, accent, ...), one attack such as "
+            "speaker:weight-cosine, or canaries; may be repeated. Default: all."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what attacks find; default: RUN/audit, or audits/NAME."),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="First rounds of the plan that canaries are played in.")
+    ] = 1,
     runs: Annotated[
         int, typer.Option(help="Runs with a canary, and as many without; more prove more.")
     ] = 2000,
@@ -42,9 +57,11 @@ def audit(
         int | None,
         typer.Option(help="Noise that can be repeated; default: that of the operating system."),
     ] = None,
+    workers: WorkersOption = None,
+    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Attack a plan by canaries: which epsilon do they prove, beside which one is claimed?"""
+    """Attack a scenario: what leaks, to whom, under which protection, beside which epsilon?"""
     if (run is None) == (scenario is None):
         raise ArgumentRefused("give a run folder or `scenario`, one of them")
     if scenario is None:
@@ -52,8 +69,8 @@ def audit(
     else:
         what = scenario_of(scenario, corpus, None, changes, None)
     found = fs.audit(
-        what, rounds=rounds, runs=runs, confidence=confidence, seed=seed,
-        progress=False if as_json else None,
+        what, attacks=attacks or None, out=out, rounds=rounds, runs=runs, confidence=confidence,
+        seed=seed, workers=workers, cache=cache, progress=False if as_json else None,
     )  # fmt: skip
     show(found, as_json)
     raise typer.Exit(1 if found.broken else 0)

@@ -34,7 +34,7 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
     carried = [] if no_plots else scripts()
     environment = Environment(
         loader=ChoiceLoader(
-            [PackageLoader("simulations", "report"), PackageLoader("simulations", "tuning")]
+            [PackageLoader("simulations", room) for room in ("report", "tuning", "audits")]
         ),
         autoescape=True,
         # A misspelled name is then an error, where it would leave a gap beside an epsilon.

@@ -19,6 +19,9 @@ FOUND = Finding(
 )  # fmt: skip
 
 
+CANARIES = ("canaries",)
+
+
 @pytest.fixture
 def played(monkeypatch):
     """Games that find what the test says, without a round."""
@@ -34,7 +37,7 @@ def played(monkeypatch):
 
 
 def test_claims_are_rounded_up_and_bounds_down(played):
-    said = str(fs.audit("quick", runs=100, progress=False))
+    said = str(fs.audit("quick", attacks=CANARIES, runs=100, progress=False))
     assert "3.001" in said
     assert "1.234" in said
     assert "stands" in said
@@ -43,20 +46,24 @@ def test_claims_are_rounded_up_and_bounds_down(played):
 
 def test_a_disproven_claim_ends_with_an_error(played):
     played.append(dataclasses.replace(FOUND, bound=dataclasses.replace(BOUND, epsilon=3.1)))
-    found = CliRunner().invoke(app, ["audit", "-s", "quick", "--runs", "100"])
+    found = CliRunner().invoke(
+        app, ["audit", "-s", "quick", "--attacks", "canaries", "--runs", "100"]
+    )
     assert found.exit_code == 1
     assert "DISPROVEN" in found.output
 
 
 def test_json_is_one_object_and_nothing_else(played):
-    found = CliRunner().invoke(app, ["audit", "-s", "quick", "--runs", "100", "--json"])
+    found = CliRunner().invoke(
+        app, ["audit", "-s", "quick", "--attacks", "canaries", "--runs", "100", "--json"]
+    )
     assert json.loads(found.stdout)["findings"][0]["claimed"] == 3.00001
 
 
 def test_too_few_runs_are_said_to_prove_little(played):
     played.append(dataclasses.replace(FOUND, bound=dataclasses.replace(BOUND, reach=2.0)))
     assert "So few runs could show 2.000 at most" in str(
-        fs.audit("quick", runs=100, progress=False)
+        fs.audit("quick", attacks=CANARIES, runs=100, progress=False)
     )
 
 
@@ -75,6 +82,11 @@ def test_numbers_out_of_range_are_refused(settings, said):
         fs.audit("quick", **settings)
 
 
+def test_an_unknown_attack_is_refused_with_those_that_there_are():
+    with pytest.raises(fs.ArgumentRefused, match=r"canaries, speaker, link.*got 'speakers'"):
+        fs.audit("quick", attacks=["speakers"])
+
+
 @pytest.mark.parametrize("arguments", [[], ["a-run", "-s", "quick"]])
 def test_a_run_or_a_scenario_is_asked_for(arguments):
     with pytest.raises(fs.ScenarioError, match="one of them"):
@@ -85,7 +97,7 @@ def test_a_run_or_a_scenario_is_asked_for(arguments):
 
 @pytest.mark.slow
 def test_quick_stands():
-    found = fs.audit("quick", runs=100, seed=1, progress=False)
+    found = fs.audit("quick", attacks=CANARIES, runs=100, seed=1, progress=False)
     assert not found.broken
     assert {finding.observer for finding in found.findings} == {"release", "server"}
     assert found.record()["findings"][0]["bound"]["confidence"] == 0.99

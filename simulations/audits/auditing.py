@@ -1,0 +1,139 @@
+"""The attacks of an audit from scenario to page."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedspeech.audits.attack import Attack
+from fedspeech.audits.canaries import first
+from fedspeech.files import write_text
+from simulations.audits.curves import Accuracy, best_of_each, curves
+from simulations.audits.matrix import Kept, matrix, played_both
+from simulations.audits.page import render
+from simulations.audits.playing import Played
+from simulations.audits.results import Attacked, Promise, Traffic
+from simulations.audits.subject import Subject, subject_of, twice_spoken
+from simulations.audits.views import PROTECTIONS, WATCHERS, View, promised
+from simulations.audits.wire import for_network, recorded, traffic
+from simulations.evaluation.evaluator import Evaluator
+from simulations.progress import RunProgress
+from simulations.results.record import Record
+from simulations.scenario.schema import Scenario
+from simulations.setup.definition import Experiment
+from simulations.setup.embedding import Embedder, cache_folder
+from simulations.setup.experiment import build_experiment
+
+RESULTS, PAGE = "attacks.json", "audit.html"
+_ROUNDS_ON_THE_WIRE = 2
+
+
+def attack(
+    what: Experiment | Scenario,
+    attacks: Sequence[Attack],
+    out: Path,
+    *,
+    cache: Path | None,
+    workers: int | None,
+    progress: RunProgress,
+) -> Attacked:
+    """Attacks an experiment in all views, and writes results and page.
+
+    Synthetic speakers speak twice as much for it; see `simulations.audits.subject`.
+
+    Args:
+      what: the experiment, or a scenario.
+      attacks: in the order of tables.
+      out: the audit's folder; cells that are there already are not played again.
+      cache: where features are kept; None: the user's cache.
+      workers: processes; None: one per core.
+      progress: what shows how far it is.
+
+    Raises:
+      ScenarioError: if this scenario cannot be attacked; the message says why.
+      ArgumentRefused: if the folder holds another audit.
+    """
+    experiment = what
+    if isinstance(what, Scenario):
+        experiment = Experiment.from_scenario(twice_spoken(what))
+    assert isinstance(experiment, Experiment)
+    cache, workers = cache_folder(cache), workers or os.cpu_count() or 1
+    with progress.stage("prepare"):
+        built = build_experiment(
+            experiment, cache=cache, simulation_only=None, workers=workers,
+            progress=progress.advance,
+        )  # fmt: skip
+        embed = Embedder(built.base, built.adapter, cache, workers, progress.advance)
+        subject = subject_of(experiment, built, embed)
+    evaluator = Evaluator(built, experiment.scenario)
+    kept = Kept(out, subject)
+    with progress.stage("rounds"):
+        runs = played_both(subject)
+        crossed = kept.or_made("traffic", _Crossed, lambda: _on_the_wire(subject))
+    with progress.stage("attacks"):
+        cells = matrix(subject, runs, attacks, kept, progress.advance)
+    with progress.stage("curves"):
+        best = best_of_each(cells, attacks)
+        lines = curves(subject, runs, best, kept, evaluator.held_out_accuracy, progress.advance)
+    plan = subject.job.plan
+    found = Attacked(
+        scenario=experiment.scenario.name,
+        recorded=bool(getattr(experiment.scenario.corpus, "path", "")),
+        phones=plan.population,
+        candidates=len(subject.candidates),
+        absent=len(subject.absent),
+        public=len(subject.public),
+        rounds=plan.rounds,
+        cohort=plan.expected_cohort,
+        mechanism=plan.mechanism,
+        noise_multiplier=plan.noise_multiplier,
+        delta=plan.delta,
+        promises=_promises(subject, runs, evaluator.held_out_accuracy),
+        cells=cells,
+        curves=lines,
+        traffic=crossed.kinds,
+    )
+    write_text(out / RESULTS, found.model_dump_json(indent=1) + "\n")
+    write_text(out / PAGE, render(found))
+    return found
+
+
+def _promises(
+    subject: Subject, runs: dict[bool, Played], accuracy: Accuracy
+) -> tuple[Promise, ...]:
+    """Epsilon and accuracy of every observer under every protection that was played."""
+    reached = {noisy: accuracy(played.releases[-1]) for noisy, played in runs.items()}
+    found = []
+    for observer in WATCHERS:
+        for protection in PROTECTIONS:
+            view = View(observer=observer, protection=protection)
+            if view.noisy in runs:
+                epsilon = promised(subject.job.plan, view)
+                found.append(
+                    Promise(
+                        observer=observer, protection=protection, epsilon=epsilon,
+                        accuracy=reached[view.noisy],
+                    )
+                )  # fmt: skip
+    return tuple(found)
+
+
+class _Crossed(Record):
+    """What crossed the network in the first rounds."""
+
+    kinds: tuple[Traffic, ...]
+
+
+def _on_the_wire(subject: Subject) -> _Crossed:
+    """The first rounds of the plan as they are, masks included, over messages."""
+    job = subject.built.job
+    plan = first(job.plan, min(_ROUNDS_ON_THE_WIRE, job.plan.rounds))
+    job = dataclasses.replace(job, plan=plan, noise_entropy="seeded")
+    return _Crossed(
+        kinds=tuple(
+            Traffic(kind=kind, way=way, messages=count, smallest=smallest, largest=largest)
+            for kind, way, count, smallest, largest in traffic(for_network(recorded(job)))
+        )
+    )
