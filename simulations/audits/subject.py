@@ -230,8 +230,8 @@ def _divided(
         zip(arrays.offsets[:-1].tolist(), arrays.offsets[1:].tolist(), strict=True)
     ):
         order = stream(seed, "audit", "enrollment", phone).permutation(stop - start) + start
-        labels = arrays.labels[order]
-        order = order[np.argsort(labels if labels.ndim == 1 else labels[:, 0], kind="stable")]
+        said = np.atleast_2d(arrays.labels[order].T)[0]  # a word, or how a sentence begins
+        order = order[np.argsort(said, kind="stable")]
         for part, into in zip((order[::2], order[1::2]), parts, strict=True):
             own = np.sort(part)
             into.append(LocalDataset(arrays.embeddings[own], arrays.labels[own]))
