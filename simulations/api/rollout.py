@@ -12,10 +12,12 @@ from fedspeech.errors import ArgumentRefused, RolloutRefused, ScenarioError
 from simulations.api.bundles import VALID_DAYS, expires_s, in_words, read_file
 from simulations.api.rollout_counts import MOST_BYTES, window_of, window_of_releases
 from simulations.api.rollout_reports import RolloutForecast, RolloutReport, RolloutSimulation
+from simulations.api.scenarios import require_part, scenario_of
 from simulations.api.shown import Page
 
 if TYPE_CHECKING:
     from fedspeech.rollout.plan import RolloutPlan
+    from simulations.scenario.schema import Scenario
 
 
 def rollout_forecast(plan: str | Path | RolloutPlan) -> RolloutForecast:
@@ -46,6 +48,7 @@ def rollout_start(
     base: str | None = None,
     ledger: str | Path | None = None,
     evaluation: str | Path | None = None,
+    scenario: Scenario | str | Path | None = None,
 ) -> RolloutReport:
     """Opens the first stage of the newest version in a registry, against the one before it.
 
@@ -66,8 +69,10 @@ def rollout_start(
       base: SHA-256 of the base; None: the only one with that model.
       ledger: of the run that trained the adapter; its head is kept in the first row.
       evaluation: plan file of the federated evaluation; its hash is kept in the first row.
+      scenario: of the phones: its `stage` says whether the product is that far; None: nobody asks.
 
     Raises:
+      ScenarioError: if the scenario's stage comes before counts of phones, which guard a roll-out.
       RolloutRefused: if a stage could find nothing, with the population or epsilon that would do.
       FedspeechError: if the registry has no such version.
       RegistryDamaged: if a row or a bundle of it was changed.
@@ -77,6 +82,8 @@ def rollout_start(
     from fedspeech.rollout.decisions import Rollout
     from fedspeech.rollout.registry import Registry
 
+    if scenario is not None:
+        require_part(scenario_of(scenario), "rollout")
     published = Registry.open(Path(registry))
     line = published.line_of(model, base)
     pair = [Bound.of(model, one.version, published.content(one)) for one in line[-2:]]

@@ -9,7 +9,7 @@ import typer
 
 import fedspeech as fs
 from fedspeech.errors import ArgumentRefused
-from simulations.commands.options import JsonOption, said_in_options, show
+from simulations.commands.options import JsonOption, SetOption, read, said_in_options, show
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The roll-out's folder.")]
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan of a roll-out, TOML.")]
@@ -37,12 +37,17 @@ def start(
     evaluation: Annotated[
         Path | None, typer.Option(help="Plan file of the federated evaluation.")
     ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option("--scenario", "-s", help="Of the phones; its stage must have counts."),
+    ] = None,
+    changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open the first stage of the newest version, against the one before it."""
     found = fs.rollout_start(
         folder, file, registry=registry, model=model, base=base, ledger=ledger,
-        evaluation=evaluation,
+        evaluation=evaluation, scenario=None if scenario is None else read(scenario, changes or ()),
     )  # fmt: skip
     show(found, as_json)
 

@@ -40,6 +40,7 @@ TRAINING: Stage = 4
 PARTS: Mapping[str, Stage] = MappingProxyType(
     {
         "analyze": ANALYTICS,
+        "rollout": ANALYTICS,
         "personalize": PERSONALIZATION,
         "federated rounds": TRAINING,
         "tune": TRAINING,
@@ -47,7 +48,7 @@ PARTS: Mapping[str, Stage] = MappingProxyType(
     }
 )
 """Part of the tool to the stage from which it may be used. What stands nowhere here, such as export
-and listen, may be used at every stage; so may a roll-out, which reads no scenario."""
+and listen, may be used at every stage. A roll-out is guarded by counts of phones."""
 
 
 def require_stage(name: str, stage: Stage, part: str) -> None:

@@ -270,3 +270,17 @@ def test_a_release_that_was_analyzed_is_read_as_it_was_written(tmp_path):
         one.segment: one.total for one in counted.segment_counts
     }
     assert [one.difference for one in look.segments] == pytest.approx([0.0] * len(names))
+
+
+def test_a_product_that_may_count_nothing_starts_no_roll_out(place):
+    def begin(*changes):
+        rollout.start(
+            place / "rollout", place / "plan.toml", registry=place / "registry", model="kitchen",
+            scenario="quick", changes=list(changes),
+        )  # fmt: skip
+
+    with pytest.raises(ScenarioError, match="rollout comes with stage 2"):
+        begin("stage=1")
+    assert not (place / "rollout").exists()
+    begin("stage=2")
+    assert (place / "rollout" / "rollout.jsonl").is_file()
