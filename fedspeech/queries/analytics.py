@@ -27,13 +27,7 @@ from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.privacy.spending import Purpose
-from fedspeech.queries.axes import (
-    Axis,
-    Condition,
-    labels,
-    rebuilt,
-    size,
-)
+from fedspeech.queries.axes import Axis, Condition, Meaning, labels, rebuilt, size
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
 from fedspeech.queries.query import Query
 from fedspeech.training.dataset import LocalDataset
@@ -202,13 +196,25 @@ class Analytics(Query):
         return "analytics"
 
     @property
+    def kind(self) -> str:
+        """What of its class belongs to the question: ways of finding the same figure share it."""
+        return str(self.described()["class"])
+
+    @property
+    def how(self) -> frozenset[str]:
+        """Fields that say how a question is asked and not what: with others it is the same."""
+        return frozenset({"first_day", "last_day", "max_cells", "max_per_cell", "least"})
+
+    @property
     def release_window(self) -> ReleaseWindow:
-        """Days and question; another bound of a phone asks the same question."""
-        described = self.described()
-        bounds = {"first_day", "last_day", "max_cells", "max_per_cell", "least"}
-        asked = {key: described["settings"][key] for key in described["settings"].keys() - bounds}
+        """Days and question; in other words, order or bounds it is the same question."""
+        settings = self.settings()
+        asked = {
+            name: _meaning(getattr(self, name, None), settings[name])
+            for name in settings.keys() - self.how
+        }
         segments = "".join(f" by {axis.name}" for axis in self.segments)
-        written = json.dumps([described["class"], asked], sort_keys=True)
+        written = json.dumps([self.kind, asked], sort_keys=True)
         return ReleaseWindow(
             question=hashlib.sha256(written.encode()).hexdigest(),
             says=f"{type(self).__name__}{segments}",
@@ -220,6 +226,15 @@ class Analytics(Query):
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Inverts `settings`, also where they were read from a file."""
         return cls(**settings)
+
+
+def _meaning(value: Any, plain: Any) -> Any:
+    """What a field says, without names and order that say nothing; else its plain value."""
+    if isinstance(value, Meaning):
+        return value.meaning
+    if isinstance(value, tuple) and all(isinstance(part, Meaning) for part in value):
+        return sorted((part.meaning for part in value), key=json.dumps)
+    return plain
 
 
 def rounds_in(state: GlobalState) -> int:

@@ -9,6 +9,7 @@ codes that an axis leaves out, fall in no cell and are not counted.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,17 @@ Codes = NDArray[np.int16]
 Cells = NDArray[np.int64]
 
 
+class Meaning(abc.ABC):
+    """A part of a question of which names and order say nothing."""
+
+    @property
+    @abc.abstractmethod
+    def meaning(self) -> list[Any]:
+        """Plain data that two parts share if they count alike."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class Axis(Meaning):
     """One direction of a table of counts.
 
     Attributes:
@@ -85,6 +95,11 @@ class Axis:
         )
         return cls(name=name, place=schema.place(name), names=names, cells=cells)
 
+    @property
+    def meaning(self) -> list[Any]:
+        """The column: merged cells, or some of them, are sums and parts of the same counts."""
+        return [self.place]
+
     def __len__(self) -> int:
         """Number of cells."""
         return len(self.names)
@@ -99,7 +114,7 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class Condition(Meaning):
     """Which values of a column an event must have to be counted.
 
     Attributes:
@@ -125,6 +140,11 @@ class Condition:
         """
         codes = tuple(schema.code(name, value) for value in values)
         return cls(name=name, place=schema.place(name), codes=codes)
+
+    @property
+    def meaning(self) -> list[Any]:
+        """The codes, in no order."""
+        return [self.place, sorted(set(self.codes))]
 
     def holds(self, events: Codes) -> NDArray[np.bool_]:
         """Which events fulfil it, shape (events,)."""

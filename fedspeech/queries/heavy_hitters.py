@@ -93,6 +93,11 @@ class HeavyHitters(Analytics):
         return self.beam * self.spelling.children
 
     @property
+    def how(self) -> frozenset[str]:
+        """Shape of the search."""
+        return super().how | {"max_length", "letters", "beam"}
+
+    @property
     def additive(self) -> bool:
         """A phone may hold several of the words."""
         return False

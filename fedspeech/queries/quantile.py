@@ -64,6 +64,16 @@ class Quantiles(EventCounts):
         require(not self.axes, "axes must be empty: a quantile has one `axis`", axes=len(self.axes))
 
     @property
+    def kind(self) -> str:
+        """A tree and a search ask the same."""
+        return "quantiles"
+
+    @property
+    def how(self) -> frozenset[str]:
+        """Every quantile of a column is a figure of the same counts."""
+        return super().how | {"quantiles", "numbers", "fanout"}
+
+    @property
     def additive(self) -> bool:
         """Quantiles of a segment are figures of the same events."""
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from fedspeech.device.telemetry import Schema
 from fedspeech.errors import require
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.analytics import rounds_in
-from fedspeech.queries.axes import NOWHERE, Codes, flat_cells, rebuilt
+from fedspeech.queries.axes import NOWHERE, Codes, Meaning, flat_cells, rebuilt
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
 from fedspeech.queries.event_counts import EventCounts, Events
 from fedspeech.queries.truncation import kept, summed
@@ -21,7 +21,7 @@ from fedspeech.vectors import FloatVector, GlobalState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class Weights(Meaning):
     """What an event is worth, by the code of a column.
 
     Attributes:
@@ -57,6 +57,11 @@ class Weights:
             place=schema.place(name),
             worth=tuple(by_code.get(code, 0.0) for code in codes),
         )
+
+    @property
+    def meaning(self) -> list[Any]:
+        """Worths over the largest: in another unit they are the same counts."""
+        return [self.place, [worth / self.most for worth in self.worth]]
 
     @property
     def most(self) -> float:

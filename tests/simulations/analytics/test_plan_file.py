@@ -247,3 +247,47 @@ def test_the_page_names_every_key_and_its_files_are_plans():
         "histogram", "evaluation"
     ]  # fmt: skip
     assert asked(tomllib.loads(found[0])).l2_bound == 4.0
+
+
+# One key of a plan that an attacker edits to read the same counts again, and an answer that it had.
+SAME = [
+    ("k_min", 21), ("epsilon", 0.9), ("delta", 1e-6), ("name", "another"), ("description", "other"),
+    ("bound.max_cells", 3), ("bound.max_per_cell", 1), ("window.days", 1),
+    ("segments", [{"name": "device", "merged": {"near": ["handset", "headset"]}}]),
+    ("segments", [{"name": "device", "leave_out": ["far_field"]}]),
+    ("settings.axes", [{"name": "day_part", "leave_out": ["night"]}]),
+    ("settings.axes", [{"name": "day_part", "merged": {"dark": ["night", "evening"]}}]),
+    ("where.event", ["wake_trigger", "wake_trigger"]),
+    ("shares", {"device": dict.fromkeys(SCHEMA.names("device"), 0.001) | {"handset": 0.9}}),
+    ("privacy", {"mechanism": "central"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), SAME)
+def test_a_plan_with_one_key_edited_asks_the_same_question(path, value):
+    first, edited = asked(GOOD), asked(changed(path, value))
+    assert first.release_window.overlaps(edited.release_window)
+
+
+def test_a_quantile_is_the_same_question_whichever_is_asked_and_however_it_is_found():
+    plan = {**GOOD, "query": "quantile", "settings": {"axis": "score_bucket"}}
+    bound = {"bound": {"max_per_cell": 1}}
+    one, many = (
+        asked({**plan, **bound, "settings": {"axis": "score_bucket", "quantiles": levels}})
+        for levels in ([0.5], [0.1, 0.5, 0.9])
+    )
+    assert type(one) is not type(many)  # a search and a tree
+    assert one.release_window.overlaps(many.release_window)
+    other = asked({**plan, **bound, "settings": {"axis": "snr_bucket"}})
+    assert not one.release_window.overlaps(other.release_window)
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    ("where.event", ["correction"]), ("settings.axes", ["environment"]), ("segments", ["accent"]),
+    ("window.first_day", 7), ("query", "confusion"),
+])  # fmt: skip
+def test_another_event_column_or_week_is_another_question(path, value):
+    plan = changed(path, value)
+    if value == "confusion":
+        plan["settings"] = {"axes": ["word_or_intent", "answered"]}
+    assert not asked(GOOD).release_window.overlaps(asked(plan).release_window)
