@@ -316,23 +316,16 @@ def _rounds(
         sums = released_sums(transcript.releases, knowledge.optimizer, plan)
     speakers = _datasets([*knowledge.candidates, *knowledge.speakers], knowledge)
     found = []
-    for place, sent in enumerate(_sent(transcript)):
+    for place, seen in enumerate(transcript.rounds):
         rows = observed[transcript.observed_in == place] if sums is None else sums[place][None]
         said = clipped(
-            knowledge.contributions(speakers, sent, [rng] * len(speakers)), plan.clip_norm
+            knowledge.contributions(speakers, seen.sent, [rng] * len(speakers)), plan.clip_norm
         )
         own, public = np.split(said, [len(knowledge.candidates)])
-        senders = len(transcript.rounds[place].senders) if sums is None else 0
+        senders = len(seen.senders)
         phones = 1.0 if transcript.single else float(senders or plan.expected_cohort)
         found.append(_Round(rows=rows, phones=phones, own=own, public=public))
     return found
-
-
-def _sent(transcript: Transcript) -> Sequence[FloatVector]:
-    """The model that phones of each round trained on."""
-    if transcript.rounds:
-        return [seen.sent for seen in transcript.rounds]
-    return list(transcript.releases[:-1])
 
 
 def _datasets(known: Sequence[KnownSpeaker], knowledge: Knowledge) -> list[LocalDataset]:

@@ -40,9 +40,9 @@ def attacked():
         min_reporting=2,
     )  # fmt: skip
     claimed = plan.guarantee(plan.rounds).epsilon_release
-    games = [membership_game(Alignment(), plan, seed, "reader", count=8) for seed in range(10)]
+    games = [membership_game(Alignment(), plan, seed, "reader", count=8) for seed in range(16)]
     scores, included = (np.concatenate(parts) for parts in zip(*games, strict=True))
-    return check(scores, included, claimed=claimed, delta=plan.delta, confidence=1 - 1e-5)
+    return check(scores, included, claimed=claimed, delta=plan.delta, confidence=0.999)
 
 
 def test_a_sound_plan_is_not_contradicted_and_one_whose_noise_is_off_is(monkeypatch):
