@@ -70,7 +70,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.table:
         measure(arguments)
-    print(table(rows_of(arguments.out)))
+    rows = rows_of(arguments.out)
+    print(table(rows))
+    for attack, name in (("flip_boosted", "accuracy"), ("backdoor_boosted", "triggered")):
+        print(f"\n{name} against the share of liars, {attack}, %:\n\n{curve(rows, attack, name)}")
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -229,7 +232,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Means over seeds in Markdown, smallest to largest of success and accuracy behind them."""
     lines = [
         "| attack | liars | defense | success, % | accuracy, % | worst accent, % "
-        "| rounds lost / defended | epsilon_release | epsilon_server | seconds a round | seeds |",
+        "| rounds lost / defended | epsilon_release | epsilon_server / without liars' noise "
+        "| seconds a round | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     cells = dict.fromkeys((row["attack"], row["share"], row["defense"]) for row in rows)
@@ -256,8 +260,33 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {attack} | {liars} | {defense} | {success} | {spread('accuracy')} "
             f"| {100 * mean('worst_accent'):.1f} | {mean('failed_rounds'):.1f} / "
             f"{mean('defended_rounds'):.1f} | {mean('epsilon_release'):.2f} ({own[0]['relation']}) "
-            f"| {mean('epsilon_server'):.2f} | {mean('seconds_per_round'):.1f} | {len(own)} |"
+            f"| {mean('epsilon_server'):.2f} / {mean('epsilon_if_liars_withhold_noise'):.2f} "
+            f"| {mean('seconds_per_round'):.1f} | {len(own)} |"
         )
+    return "\n".join(lines)
+
+
+def curve(rows: list[dict[str, Any]], attack: str, name: str) -> str:
+    """A figure of each defense against the share of liars: mean, smallest to largest over seeds."""
+    shares = sorted({row["share"] for row in rows if row["attack"] == attack})
+    named = ["one a round" if share == ONE else f"{share:.0%}" for share in shares]
+    lines = [
+        f"| defense | nobody | {' | '.join(named)} |",
+        "|---|---|" + "---|" * len(shares),
+    ]
+    for defense in DEFENSES:
+        cells = []
+        for who, share in [(NOBODY, 0.0), *((attack, share) for share in shares)]:
+            values = 100 * np.array(
+                [
+                    row[name]
+                    for row in rows
+                    if (row["attack"], row["defense"], row["share"]) == (who, defense, share)
+                ]
+            )
+            spread = f" ({values.min():.0f} to {values.max():.0f})" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.0f}{spread}" if len(values) else "")
+        lines.append(f"| {defense} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
