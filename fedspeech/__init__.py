@@ -95,6 +95,7 @@ PUBLIC: Mapping[str, str] = {
     "ota_rotate": "simulations.api.over_the_air:ota_rotate",
     "ota_verify": "simulations.api.over_the_air:ota_verify",
     "personalize": "simulations.api.personalizing:personalize",
+    "phone_show": "simulations.api.phone:phone_show",
     "prepare": "simulations.api.deployment:prepare",
     "pretrain": "simulations.api.pretraining:pretrain",
     "read_scenario": "simulations.api.scenarios:read_scenario",

@@ -56,6 +56,7 @@ from simulations.api.over_the_air import ota_rollback as ota_rollback
 from simulations.api.over_the_air import ota_rotate as ota_rotate
 from simulations.api.over_the_air import ota_verify as ota_verify
 from simulations.api.personalizing import personalize as personalize
+from simulations.api.phone import phone_show as phone_show
 from simulations.api.pretraining import pretrain as pretrain
 from simulations.api.records import Records as Records
 from simulations.api.redacting import redact as redact
@@ -166,6 +167,7 @@ __all__ = [
     "ota_rotate",
     "ota_verify",
     "personalize",
+    "phone_show",
     "prepare",
     "pretrain",
     "read_scenario",

@@ -19,7 +19,17 @@ import typer
 
 from fedspeech import __version__
 from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
-from simulations.commands import data, deploy, ota, registry, rollout, scenarios, secagg, share
+from simulations.commands import (
+    data,
+    deploy,
+    ota,
+    phone,
+    registry,
+    rollout,
+    scenarios,
+    secagg,
+    share,
+)
 from simulations.commands.analyze import analyze
 from simulations.commands.audit import audit
 from simulations.commands.budget import budget
@@ -82,6 +92,7 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
       "promote": rollout.promote, "pause": rollout.pause, "resume": rollout.resume,
       "rollback": rollout.rollback, "status": rollout.status, "page": rollout.page,
       "statement": rollout.statement, "hear": rollout.hear, "simulate": rollout.simulate}),
+    ("phone", "What a phone holds, and what left it.", {"show": phone.show}),
     ("share", "Nothing leaves unread: hold files against the policy of an audience.",
      {"check": share.check, "recheck": share.recheck}),
     ("deploy", "Deploy over TLS: run locally, make keys.",

@@ -33,6 +33,7 @@ CALLS = {
     "data list": {"known_corpora"}, "data check": {"check_folder"},
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
     "deploy keys": {"deployment_keys"},
+    "phone show": {"phone_show"},
     "share check": {"share_check"}, "share recheck": {"share_recheck"},
     "ota keys": {"ota_keys"}, "ota make": {"ota_make"}, "ota verify": {"ota_verify"},
     "ota enroll": {"ota_enroll"}, "ota apply": {"ota_apply"}, "ota confirm": {"ota_confirm"},
