@@ -261,8 +261,8 @@ MUTANTS = (
         part="plan",
         fault="a mean is over twice the expected cohort",
         file="fedspeech/privacy/codec.py",
-        before="            mean=summed / self.expected_cohort,",
-        after="            mean=summed / (2 * self.expected_cohort),",
+        before="            mean=summed / self.expected_in_sum,",
+        after="            mean=summed / (2 * self.expected_in_sum),",
         test="tests/fedspeech/test_round.py::test_the_mean_is_over_the_expected_cohort_never_over_who_came",
     ),
     Mutant(
@@ -810,8 +810,8 @@ MUTANTS = (
         part="handlers",
         fault="phones add up in a cohort below their minimum",
         file="clients/client_shard.py",
-        before=("        if len(cohort_list) < plan.min_cohort:\n            raise"),
-        after=("        if False:\n            raise"),
+        before='if short := too_few(self.job, key, cohort_list, "are listed", plan.min_cohort):',
+        after="if short := '':",
         test="tests/clients/test_client_shard.py::test_a_cohort_below_the_phones_own_minimum_is_refused",
     ),
     Mutant(
@@ -874,8 +874,8 @@ MUTANTS = (
         part="handlers",
         fault="the server opens a sum below the minimum",
         file="server/gathering.py",
-        before="        if failed or reporting < plan.min_reporting:",
-        after="        if failed:",
+        before='short = self._short(reporting, "reported", plan.min_reporting)',
+        after="short = ''",
         test="tests/server/test_rounds.py::test_reporting_below_the_minimum_abandon_the_round",
     ),
     Mutant(

@@ -56,6 +56,7 @@ def accuracy(job, model):
     return (heard(job, model, PUBLIC.embeddings) == PUBLIC.labels).mean()
 
 
+@pytest.mark.slow
 def test_an_undefended_run_is_hurt_by_a_few_and_rejection_holds(tmp_path, monkeypatch):
     """Two of 60 phones lie; rounds whose step public clips speak against are lost, no more."""
     words(monkeypatch)
