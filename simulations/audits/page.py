@@ -183,7 +183,7 @@ def where_at_chance(curve: AttackCurve) -> Iterator[str]:
             last = max(place for place, did in enumerate(learned) if did)
             point = points[last + 1]
             cost = "" if point.accuracy is None or point.epsilon is None else (
-                f": there the model is right on {phrasing.percent(point.accuracy)} of clips, "
+                f": there accuracy is {phrasing.percent(point.accuracy)}, "
                 f"against {phrasing.percent(points[0].accuracy or 0.0)} without noise, and readers "
                 f"are promised ε = {phrasing.epsilon(point.epsilon)}"
             )  # fmt: skip
