@@ -27,8 +27,6 @@ _LOUD = 0.5
 _PER_BAND = 3  # statistics
 _SHRINKAGE = 0.1
 _MOST_DIRECTIONS = 32
-ACCEPTED_OTHERS = 0.05
-"""Share of other public speakers' clips that the threshold lets pass."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +49,8 @@ class SpeakerSpace:
     def fit(cls, frames: Frames, speakers: NDArray[np.int64], *, enrolled: int = 3) -> SpeakerSpace:
         """Learns directions and a threshold from clips of public speakers.
 
-        The threshold is chosen on speakers who do not shape the directions: every third is left
-        out while it is chosen.
+        The threshold is where as large a share of others passes as of owners is refused, on
+        speakers who do not shape the directions: every third is left out while it is chosen.
 
         Args:
           frames: log-mel, shape (n, frames, mels).
@@ -68,8 +66,7 @@ class SpeakerSpace:
         statistics = _statistics(frames)
         judging = np.isin(speakers, several[::3])
         trial = cls(*_discriminants(statistics[~judging], speakers[~judging]), 0.0)
-        others = _scores_of_others(trial.project(statistics[judging]), speakers[judging], enrolled)
-        threshold = float(np.quantile(others, 1 - ACCEPTED_OTHERS))
+        threshold = _threshold(trial.project(statistics[judging]), speakers[judging], enrolled)
         return cls(*_discriminants(statistics, speakers), threshold)
 
     def place(self, frames: Frames) -> Places:
@@ -123,11 +120,17 @@ def _discriminants(
     return center, scale, root @ vectors[:, ::-1][:, :keep]
 
 
-def _scores_of_others(places: Places, speakers: NDArray[np.int64], enrolled: int) -> Places:
-    """Cosines of clips to voiceprints of other speakers."""
+def _threshold(places: Places, speakers: NDArray[np.int64], enrolled: int) -> float:
+    """Where misses of owners and passes of others are equally frequent."""
     names = np.unique(speakers)
-    prints = _unit(np.stack([places[speakers == one][:enrolled].mean(axis=0) for one in names]))
-    return np.asarray((places @ prints.T)[speakers[:, np.newaxis] != names])
+    rows = [np.flatnonzero(speakers == one) for one in names]
+    prints = _unit(np.stack([places[own[:enrolled]].mean(axis=0) for own in rows]))
+    asked = np.concatenate([own[enrolled:] for own in rows])
+    cosines, owns = places[asked] @ prints.T, speakers[asked, np.newaxis] == names
+    mine, others = np.sort(cosines[owns]), np.sort(cosines[~owns])
+    missed = np.searchsorted(mine, others) / len(mine)
+    passed = 1 - np.arange(len(others)) / len(others)
+    return float(others[np.argmin(np.abs(missed - passed))])
 
 
 def _unit(rows: Places) -> Places:

@@ -53,8 +53,9 @@ def _letters(draft: Draft, index: int) -> str:
 
 
 def _touches_digits(draft: Draft, index: int) -> bool:
-    before = index > 0 and draft.is_glued(index - 1) and draft.word(index - 1).isdigit()
-    return before or (draft.is_glued(index) and draft.word(index + 1).isdigit())
+    signs = ("", "-") if len(draft.word(index)) <= _LONGEST_CAPITALS else ("",)  # 4b, abc-123
+    before = draft.gap(index - 1) in signs and draft.word(index - 1).isdigit()
+    return before or (draft.gap(index) in signs and draft.word(index + 1).isdigit())
 
 
 def _is_capital(draft: Draft, index: int) -> bool:

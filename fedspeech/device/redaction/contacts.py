@@ -24,6 +24,7 @@ _UMLAUTS = str.maketrans(
 )
 # Scripts that put no space between words.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]")
+_MC = re.compile(r"\bmc(?=\w{3})")
 _SHORTEST_REVERSED = 5
 _LONGEST_NAME = 8
 
@@ -170,7 +171,7 @@ def _spellings(name: str) -> set[tuple[str, ...]]:
     for variant in {bare, bare.translate(_UMLAUTS)}:
         folded = fold(variant).text
         joined = folded.replace("-", "")
-        for text in {folded, folded.replace("'", " "), joined}:
+        for text in {folded, folded.replace("'", " "), joined, _MC.sub("mc ", folded)}:
             found.add(tuple(word.text.replace("'", "") for word in words_of(text)))
     found |= {tuple(map(_without_digraphs, spelled)) for spelled in found}
     return {spelled for spelled in found if spelled}

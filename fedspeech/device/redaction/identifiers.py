@@ -22,7 +22,7 @@ _CUES: dict[tuple[str, ...], Kind] = {
          shipment; parcel; package; invoice; ticket; case; booking; booking code; booking reference;
          confirmation; confirmation code; reference; reference code; ref; reservation; policy;
          insurance; member; membership; customer; client; patient; medical record; record;
-         student; employee; staff; badge; serial; imei; vin; flight; frequent flyer; loyalty; id;
+         student; employee; staff; badge; serial; imei; vin; frequent flyer; loyalty; id;
          identity card; id card; library card; membership card; insurance card; loyalty card;
          steuernummer; steuer id; steueridentifikationsnummer; sozialversicherungsnummer;
          personalausweis; ausweisnummer; ausweis; reisepass; bestellnummer; bestellung;

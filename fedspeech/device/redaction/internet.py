@@ -28,6 +28,7 @@ _STOP = listed(
     write me from with cc bcc invite add on or login username account in under via as of was
     use ist meine mon est"""
 ) | {"e-mail"}  # fmt: skip
+_BEFORE_A_SITE = listed("w www triple http https colon slash h t p s")
 _LONGEST_LABEL = 4
 _LONGEST_MAILBOX = 14
 
@@ -148,7 +149,7 @@ def _site(draft: Draft, index: int) -> int:
         if before not in _JOINTS and (before in COMMON or before in _STOP):
             break
         first -= 2 if before in _JOINTS and draft.is_open_word(first - 2) else 1
-    while draft.is_open_word(first - 1) and draft.word(first - 1) in ("w", "www", "triple"):
+    while draft.is_open_word(first - 1) and draft.word(first - 1) in _BEFORE_A_SITE:
         first -= 1
     return first
 

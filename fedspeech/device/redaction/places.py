@@ -102,9 +102,12 @@ def _street(draft: Draft, first: int) -> int | None:
 
 
 def _is_ordinal(draft: Draft, index: int) -> bool:
-    """Whether "th" stands behind digits, or "second" behind tens: names of streets."""
-    before = draft.word(index - 1)
-    return before.isdigit() or (draft.word(index) == "second" and draft.word(index + 1) in _TYPES)
+    """Whether "th" stands behind digits, or "second" before a street: names of streets."""
+    word = draft.word(index)
+    behind_digits = draft.is_glued(index - 1) and draft.word(index - 1).isdigit()
+    return (word in ("st", "nd", "rd", "th") and behind_digits) or (
+        word == "second" and draft.word(index + 1) in _TYPES
+    )
 
 
 def _is_street(draft: Draft, name: list[str], kind: str, index: int) -> bool:

@@ -43,6 +43,7 @@ _PAYING = listed(
     """pay paid pays transfer venmo paypal zelle owe owes lend wire gpay paytm phonepe bezahl
     uberweise"""
 )
+_COUNTING = frozenset({"count", "counting", "countdown"})
 _MOST_QUANTITY = 6  # digits of what is said digit by digit and still is a quantity
 # Everywhere: numbers of help that a phone dials in any country, and lines for people in crisis.
 EMERGENCY = listed(
@@ -155,6 +156,8 @@ def _is_quantity(draft: Draft, run: Run) -> bool:
         draft.emergencies.add(run.first)
         return True
     if _is_date(draft, run):
+        return True
+    if draft.word(run.first - 1) in _COUNTING:
         return True
     if len(run.digits) > _MOST_QUANTITY and not run.cardinal:
         return False

@@ -108,8 +108,8 @@ def _group_at(draft: Draft, index: int) -> tuple[str, int, bool] | None:
         return str(whole), index + 1, whole >= 1000
     if value is None:
         return None
-    if value >= 100:  # "hundred" alone: a number only behind another
-        return None
+    if value >= 100:  # "hundred": a number only behind another, and behind "a"
+        return _scaled(draft, 1, index) if draft.word(index - 1) == "a" else None
     value, behind = _below_hundred(draft, index)
     if (_value(draft, behind) or 0) >= 100 and _flows(draft, behind - 1):
         return _scaled(draft, value, behind)

@@ -19,13 +19,14 @@ _TWO_WORDS = {
     ("mot", "passe"): True, ("wifi", "key"): True, ("security", "answer"): True,
     ("api", "key"): True, ("access", "token"): True, ("private", "key"): True,
     ("seed", "phrase"): True, ("recovery", "phrase"): True, ("recovery", "key"): True,
+    ("secret", "word"): True, ("code", "word"): True, ("safe", "word"): True,
 }  # fmt: skip
 # A code that is none of these is nobody's secret.
 _OPEN_CODES = listed(
     """zip postal post area country city dialing dial dress error qr bar source morse promo
     discount coupon voucher status color colour genetic tax building airport sort swift bic
     ifsc branch plus currency reference product booking confirmation tracking gift bus
-    flight"""
+    flight reservation"""
 )
 _IS = listed("""is was equals are ist lautet war est hai it's its be sind should""")
 _TO = frozenset({"to", "as", "auf", "en", "using", "with"})
@@ -56,6 +57,7 @@ _GOING_ON = listed(
     please i you we it don't do"""
 )
 _CLAUSE_END = re.compile(r"[.?!;,](?:\s|$)|\n")
+_PARTS = frozenset({"and", "but", "or", "with", "und", "et"})
 _FARTHEST = 9
 
 
@@ -162,6 +164,8 @@ def _value_before(draft: Draft, cue: int, is_phrase: bool) -> None:
     """Takes the value of "4821 is my pin" and of "use 4821 as the code"."""
     index = cue - 1
     while index > cue - 5 and draft.word(index) not in _IS | {"as", "for"}:
+        if draft.word(index) in _PARTS:
+            return
         index -= 1
     if index < 1 or index <= cue - 5 or any(map(draft.ends_sentence, range(index - 1, cue))):
         return

@@ -68,7 +68,7 @@ _NO_OBJECT = listed("is was are has down number history log settings")
 _NAMING = listed("what do does did would should's")  # "what do you call a baby kangaroo"
 _SKIPPED = FILLERS | listed(
     """to up my the a an back over again number both mit den die der dem das meine meinen mein
-    ma mon mes au aux le la un une karo quickly now und mal bitte ans our with for hey"""
+    ma mon mes au aux le la un une karo quickly audio now und mal bitte ans our with for hey"""
 )
 RELATIONS = (
     KIN
@@ -106,8 +106,9 @@ def find_slots(draft: Draft) -> list[Slot]:
     """Every place of a transcript where somebody's name may stand, in order."""
     found: list[Slot] = []
     for index in range(len(draft.words)):
-        found += _behind_verb(draft, index)
-        found += _behind_noun(draft, index)
+        if draft.kind_at(index) is None:  # the word in [EMAIL] commands nothing
+            found += _behind_verb(draft, index)
+            found += _behind_noun(draft, index)
         found += _before_verb(draft, index)
     return found
 
@@ -124,7 +125,7 @@ def is_command(draft: Draft, index: int) -> bool:
     if before == "you" and draft.word(index - 2) in _NAMING:
         return False
     if draft.word(index) in _ALWAYS_VERBS:
-        return before not in _DETERMINERS and before not in ("we", "they", "will")
+        return before not in _DETERMINERS and before not in ("we", "they")
     return before in _LEADING
 
 

@@ -71,7 +71,8 @@ def compound_numbers(region: str | None) -> Mapping[str, int]:
     units = {word: value for word, value in single.items() if 0 < value < 10}
     tens = {word: value for word, value in single.items() if value >= 20}
     below = single | {f"{u}und{t}": tens[t] + units[u] for t in tens for u in units}
-    hundreds = {f"{u}hundert": 100 * units[u] for u in units}
+    hundreds = {f"{u}hundert": 100 * units[u] for u in units} | {"hundert": 100}
     larger = {f"{h}{b}": hundreds[h] + below[b] for h in hundreds for b in below if below[b]}
     thousands = {f"{b}tausend": 1000 * below[b] for b in below if below[b]}
+    del hundreds["hundert"]  # alone it counts what stands before it
     return {**below, **hundreds, **larger, **thousands}
