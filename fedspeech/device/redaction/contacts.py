@@ -117,8 +117,8 @@ def _name_at(draft: Draft, contacts: Contacts, first: int, slots: set[int]) -> i
         if index > first and not _JOINED.fullmatch(draft.gap(index - 1)):
             break
         own = contacts.of(draft.word(index))
-        if draft.word(index) in map(draft.word, range(first, index)):
-            break  # "call Will will you"
+        if draft.word(index).removesuffix("s") in map(draft.word, range(first, index)):
+            break  # "call Will will you", "send Rose roses"
         common = own if common is None else common & own
         if not common:
             break

@@ -36,7 +36,7 @@ _TRIGGERS = {
     word: label
     for label, said in (
         (Label.NAVIGATE, "navigate directions drive route navigiere"),
-        (Label.PAY, "pay transfer venmo paypal zelle bezahl uberweise"),
+        (Label.PAY, "pay transfer wire venmo paypal zelle bezahl uberweise"),
         (Label.TIMER, "timer stopwatch countdown minuteur"),
         (Label.ALARM, "alarm wake wecker reveil"),
         (Label.REMINDER, "remind reminder reminders erinnere rappelle"),

@@ -89,7 +89,7 @@ def _identifies(draft: Draft, run: Run) -> bool:
         return True
     if draft.is_glued(run.after - 1) or (run.first and draft.is_glued(run.first - 1)):
         return len(digits) >= 5  # "B12", "10k"
-    single = sum(len(group) == 1 for group in run.groups) >= 3
+    single = sum(len(set(group)) == 1 for group in run.groups) >= 3
     if len(run.groups) == 1:
         return len(digits) >= 5 and not digits.endswith("000")
     return len(digits) >= 5 or (len(digits) == 4 and single)
@@ -152,11 +152,11 @@ def _with_extension(draft: Draft, run: Run) -> int:
 
 def _is_postcode(draft: Draft, run: Run) -> bool:
     """Whether digits are a postcode by a word before them, or by where they stand."""
-    before = [draft.word(index) for index in range(run.first - 4, run.first)]
+    before = [draft.word(index) for index in range(run.first - 5, run.first)]
     if _POSTCODES & set(before) or (
         before[-2:] == ["pin", "code"] or before[-3:-1] == ["pin", "code"]
     ):
-        return 4 <= len(run.digits) <= 6 and not run.cardinal
+        return 4 <= len(run.digits) <= 6
     if len(run.digits) != _POSTCODE_DIGITS.get(draft.region or "", 0) or run.cardinal:
         return False
     if draft.region in ("AT", "CH"):

@@ -18,11 +18,11 @@ _WEAK = (
 _DIRECTIONS = listed(
     """north south east west n s e w ne nw se sw northeast northwest southeast southwest"""
 )
-_NO_NAME = words("quantity units") | listed(
+_NO_NAME = words("quantity units") - {"mile", "stone", "page", "point", "yard", "cup"} | listed(
     """to and is at in for on the of or with from my me i you it are was do does did will can
     way please call text message play set turn times more um uh star stars that this your by
     a an o'clock percent dollars"""
-) - {"mile", "stone", "page", "point", "yard", "cup"}  # fmt: skip
+)
 _SUFFIXES = tuple(words("street suffixes"))
 _PREFIXES = words("street prefixes")
 _PARTICLES = listed("""de la le les du des d l a aux au saint sainte von van der den""")
@@ -197,7 +197,7 @@ def _with_unit(draft: Draft, after: int) -> int:
 
 def _unit_value(draft: Draft, index: int) -> int | None:
     """The word behind the number or letter of a home."""
-    if draft.word(index) in _NUMBER:
+    while draft.word(index) in _NUMBER | {"is"}:
         index += 1
     run = run_at(draft, index)
     if run and len(run.digits) <= 5:

@@ -19,7 +19,8 @@ _TWO_WORDS = {
     ("mot", "passe"): True, ("wifi", "key"): True, ("security", "answer"): True,
     ("api", "key"): True, ("access", "token"): True, ("private", "key"): True,
     ("seed", "phrase"): True, ("recovery", "phrase"): True, ("recovery", "key"): True,
-    ("secret", "word"): True, ("code", "word"): True, ("safe", "word"): True,
+    ("secret", "word"): True, ("maiden", "name"): True,
+    ("code", "word"): True, ("safe", "word"): True,
 }  # fmt: skip
 # A code that is none of these is nobody's secret.
 _OPEN_CODES = listed(
@@ -28,12 +29,13 @@ _OPEN_CODES = listed(
     ifsc branch plus currency reference product booking confirmation tracking gift bus
     flight reservation"""
 )
-_IS = listed("""is was equals are ist lautet war est hai it's its be sind should""")
+_IS = listed("""is was equals are ist lautet war est it's its be sind should""")
 _TO = frozenset({"to", "as", "auf", "en", "using", "with"})
 _SETTING = listed(
-    """set change make update reset save store remember use replace setze andere stell enter
-    try type"""
+    """set change changed make update updated reset save saved store remember replace setze
+    andere stell"""
 )
+_ENTERING = listed("use enter try type with using says")
 _FOR = frozenset(
     {"for", "of", "to", "on", "at", "fur", "vom", "von", "zum", "pour", "de", "du", "ka"}
 )
@@ -81,7 +83,7 @@ def _cue(draft: Draft, index: int) -> tuple[int, bool] | None:
             return index + gap + 1, _TWO_WORDS[pair]
     if word in _PHRASES:
         return index + 1, True
-    if word not in _NUMERIC or draft.word(index - 1) in _OPEN_CODES:
+    if word not in _NUMERIC or {draft.word(index - 1), draft.word(index + 1)} & _OPEN_CODES:
         return None
     if word == "pin" and draft.word(index + 1) == "code":
         return index + 2, False
@@ -98,6 +100,10 @@ def _value_behind(draft: Draft, cue: int, after: int, is_phrase: bool) -> bool:
         if draft.ends_sentence(after - 1):
             return False
         end, text = code_at(draft, first)
+        if is_phrase and _is_entered(draft, cue, first):
+            return draft.take(
+                draft.words[first].start, _chunk_end(draft, max(first, end - 1)), Kind.SECRET
+            )
         return _is_code(draft, first, end, text) and draft.take(
             draft.words[first].start, _chunk_end(draft, end - 1), _kind(draft, cue, text)
         )
@@ -109,6 +115,13 @@ def _value_behind(draft: Draft, cue: int, after: int, is_phrase: bool) -> bool:
         end = _clause_end(draft, start)
     kind = _kind(draft, cue, text)
     return draft.take(draft.words[start].start, _chunk_end(draft, end - 1), kind)
+
+
+def _is_entered(draft: Draft, cue: int, first: int) -> bool:
+    """Whether a word is the one of "use password admin"."""
+    verbs = {draft.word(index) for index in range(max(cue - 3, 0), cue)}
+    word = draft.word(first)
+    return bool(verbs & _ENTERING) and draft.is_open_word(first) and word not in COMMON
 
 
 def _kind(draft: Draft, cue: int, text: str) -> Kind:
@@ -190,7 +203,7 @@ def _is_code(draft: Draft, first: int, after: int, text: str) -> bool:
 
 
 def _skip_fillers(draft: Draft, index: int) -> int:
-    while draft.word(index) in FILLERS | {"number", "just", "simply"}:
+    while draft.word(index) in FILLERS | {"number", "just", "simply", "hai"}:
         index += 1
     return index
 

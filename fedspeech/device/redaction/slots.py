@@ -63,9 +63,10 @@ _DETERMINERS = listed(
     no phone conference first new unread incoming recent previous one voice some more zoom
     group what which whose said for ein eine der die das mein meine un une le la mon ma"""
 )
+_ASSISTANTS = listed("siri google alexa cortana bixby assistant")
 _TITLED = listed("play song movie album called named watch book")
 _NO_OBJECT = listed("is was are has down number history log settings")
-_NAMING = listed("what do does did would should's")  # "what do you call a baby kangaroo"
+_NAMING = listed("what do does did")  # "what do you call a baby kangaroo"
 _SKIPPED = FILLERS | listed(
     """to up my the a an back over again number both mit den die der dem das meine meinen mein
     ma mon mes au aux le la un une karo quickly audio now und mal bitte ans our with for hey"""
@@ -91,7 +92,7 @@ _ACTIVE = {
     for action, verbs in (
         (Action.CALL, "call called calling calls ring rang ringing phone phoned anrufen"),
         (Action.MESSAGE, """text texted texting message messaged email emailed write written wrote
-         reply replied respond responded answer answered"""),
+         reply replied respond responded answer answered say said send sent"""),
     )
     for verb in verbs.split()
 }  # fmt: skip
@@ -133,10 +134,15 @@ def _behind_verb(draft: Draft, index: int) -> list[Slot]:
     word = draft.word(index)
     if word in _VERBS and is_command(draft, index):
         return [_slot(draft, _VERBS[word], index, index + 1, True)]
+    if word == "ask" and draft.word(index + 1) in _ASSISTANTS:
+        return []
     if word in GIVING:
         return _given(draft, index, Action.MESSAGE, index + 1)
-    if word in ("give", "get", "let") and draft.word(index + 1) not in ("me", "us"):
+    if word in ("give", "get", "let"):
         near = {draft.word(place) for place in range(index + 2, index + 7)}
+        if draft.word(index + 1) in ("me", "us"):
+            on_the_phone = word == "get" and near & {"phone", "line"}
+            return [_slot(draft, Action.CALL, index, index + 2, False)] if on_the_phone else []
         if word == "let" and "know" in near:
             return [_slot(draft, Action.MESSAGE, index, index + 1, False)]
         if word != "let" and near & {"call", "ring", "phone", "buzz", "line"}:
@@ -167,7 +173,9 @@ def _behind_noun(draft: Draft, index: int) -> list[Slot]:
         return []
     if draft.ends_sentence(index):
         return []
-    calls = draft.word(index) in ("call", "calls", "anruf", "appel")
+    calls = draft.word(index) in ("call", "calls", "anruf", "appel") or (
+        draft.word(index - 1) == "video"
+    )
     return [_slot(draft, Action.CALL if calls else Action.MESSAGE, index, index + 2, False)]
 
 
@@ -178,6 +186,8 @@ def _before_verb(draft: Draft, index: int) -> list[Slot]:
         return []
     if behind in _ACTIVE and draft.word(index - 1) in _ASKING:
         return [Slot(_ACTIVE[behind], index + 1, index, index, False)]
+    if behind == "calling":
+        return [Slot(Action.CALL, NO_VERB, index, index, False)]
     if behind in _HOLDINGS and draft.words[index].text.endswith("'s"):
         return [Slot(Action.CALL, NO_VERB, index, index, False)]
     if behind == "ko" and draft.word(index + 2) in {*_VERBS, "phone"}:
