@@ -58,6 +58,12 @@ def main(given: Sequence[str] | None = None) -> None:
             parser.error("real speech needs --corpus")
         world = real_world(options.corpus, options.base, options.seed)
         sizes = [size for size in COHORTS if size <= len(world.phones) / 2]
+    if not options.json:
+        print(
+            f"{len(world.knowledge.speakers)} speakers train attackers, {world.attacked} are "
+            f"attacked, {len(world.phones) - world.attacked} fill sums; clip norm "
+            f"{world.clip_norm:.3g}, {len(world.model)} parameters"
+        )
     rows = []
     for row in measured(world, sizes):
         rows.append(row)
