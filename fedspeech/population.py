@@ -27,7 +27,10 @@ class PopulationArrays:
       embeddings: clips of all phones, one phone after the other, (n, *embedding_shape), float32.
       labels: shape (n,), or (n, characters) of sentences, int64; see `LocalDataset`.
       offsets: phone p owns clips offsets[p] to offsets[p + 1]; shape (phones + 1,), int64.
-      background: unknown and silence clips that ship to every phone.
+      background: public unknown and silence clips that ship to phones.
+      background_offsets: phone p gets clips background_offsets[g] to background_offsets[g + 1] of
+        the background, with g = p modulo the number of such groups; shape (groups + 1,), int64.
+        Empty, and no file, where every phone gets all of it.
       validation: public validation speakers; the only clips that the server sees.
       initial: the adapter before the first round, shape (d,), float32.
       frozen: what phones train through, if the adapter stands inside the encoder: a
@@ -53,6 +56,7 @@ class PopulationArrays:
     event_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     virtual_phones: VirtualPhones | None = None
+    background_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def without_clips(cls, phones: int, **telemetry: Any) -> PopulationArrays:
@@ -75,14 +79,22 @@ class PopulationArrays:
         )
 
     def phone(self, index: int) -> LocalDataset:
-        """Returns what one phone holds: its own clips, then the background set; its telemetry."""
+        """Returns what one phone holds: its own clips, then its background set; its telemetry."""
         own: slice | NDArray[np.int64]
         if self.virtual_phones is None:
             own = slice(self.offsets[index], self.offsets[index + 1])
         else:
             own = self.virtual_phones.clips(index, self.offsets)
         clips = LocalDataset(self.embeddings[own], self.labels[own], **self._telemetry(index))
-        return clips.joined(self.background)
+        return clips.joined(self.background_of(index))
+
+    def background_of(self, index: int) -> LocalDataset:
+        """Returns the background set of one phone."""
+        if not self.background_offsets.size:
+            return self.background
+        group = index % (len(self.background_offsets) - 1)
+        first, last = self.background_offsets[group : group + 2]
+        return self.background.take(np.arange(first, last))
 
     def _telemetry(self, index: int) -> dict[str, NDArray[np.int16]]:
         found: dict[str, NDArray[np.int16]] = {}
@@ -167,6 +179,7 @@ _OPTIONAL = {
     "events": "event_offsets",
     "event_offsets": "event_offsets",
     "attributes": "attributes",
+    "background_offsets": "background_offsets",
 }
 _MAPPED = ("embeddings", "labels", "events", "attributes")  # grow with the population
 _DATASETS = ("background", "validation")

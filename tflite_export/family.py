@@ -140,5 +140,10 @@ class Family(ABC):
         raise ExportRefused(f"{self.task.name}: no file of the family is for another runtime")
 
     @abstractmethod
-    def write_beside(self, name: str) -> bytes:
-        """The bytes of a file beside the models; `name` is a key of `beside`."""
+    def write_beside(self, name: str, detection: Mapping[str, Any] | None) -> bytes:
+        """The bytes of a file beside the models.
+
+        Args:
+          name: a key of `beside`.
+          detection: recipe of the model that needs it, as the card has it; None: it has none.
+        """

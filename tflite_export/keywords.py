@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
+from fedspeech.evaluation.detection_recipe import DetectionRecipe
 from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName, Ranges
@@ -27,7 +28,7 @@ from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
 from tflite_export.micro.blueprint import micro_blueprint, wake_word_blueprint
 from tflite_export.micro.esphome import manifest
 from tflite_export.micro.runtime import measured
-from tflite_export.micro.sources import SOURCES, micro_sources
+from tflite_export.micro.sources import SOURCES, MicroFile, micro_sources
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 from tflite_export.weights import Trained, network
 
@@ -210,12 +211,15 @@ class KeywordFamily(Family):
         """See `family.Family.whole_checks`."""
         return keyword_files.whole_checks(model, self.evidence)
 
-    def write_beside(self, name: str) -> bytes:
+    def write_beside(self, name: str, detection: Mapping[str, Any] | None) -> bytes:
         """See `family.Family.write_beside`."""
         if name == GOLDEN_FILE:
             return golden_vectors(self.trained, with_logits=True)
         if name in SOURCES:
-            return self._sources[name]
+            recipe = None if detection is None else DetectionRecipe.of_json(detection)
+            base = self.trained.base
+            spec, labels = base.built_in.frontend, base.vocabulary.labels
+            return micro_sources(self._measured, spec, labels, recipe)[name]
         if name == MANIFEST:
             word, arena = self.trained.base.vocabulary.labels[0], measured(self._micro["esphome"])
             return manifest(word, FILES["esphome"], arena.arena_bytes)
@@ -225,10 +229,8 @@ class KeywordFamily(Family):
         return json_bytes({**self.calibration.to_json(), "list": clips})
 
     @cached_property
-    def _sources(self) -> dict[str, bytes]:
-        base = self.trained.base
-        spec, labels = base.built_in.frontend, base.vocabulary.labels
-        return micro_sources(measured(self._micro["micro"]), spec, labels)
+    def _measured(self) -> MicroFile:
+        return measured(self._micro["micro"])
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -179,8 +179,8 @@ def _publish(
     for name in set(family.files.values()) - {entry["file"] for entry in entries}:
         (folder / name).unlink(missing_ok=True)
     for name, needed_by in family.beside.items():
-        if any(entry.kind in needed_by for entry in exported.verified):
-            write_whole(folder / name, family.write_beside(name))
+        if makers := [entry for entry in exported.verified if entry.kind in needed_by]:
+            write_whole(folder / name, family.write_beside(name, makers[0].detection))
         elif not any(entry["kind"] in needed_by for entry in kept):
             (folder / name).unlink(missing_ok=True)
     files = file_list(entries)

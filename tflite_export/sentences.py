@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -85,9 +85,9 @@ class SentenceFamily(Family):
         """See `family.Family.checks`."""
         return sentence_checks(kind, model, self.trained, self.judged)
 
-    def write_beside(self, name: str) -> bytes:
+    def write_beside(self, name: str, detection: Mapping[str, Any] | None) -> bytes:
         """See `family.Family.write_beside`."""
-        del name
+        del name, detection
         return golden_vectors(self.trained, with_logits=False)
 
     def blueprint(self, kind: str) -> Blueprint:

@@ -59,6 +59,7 @@ def negative_scenes(
     seed: int,
     lexicon: Mapping[str, str],
     shares: Mapping[str, float] = SHARES,
+    accents: Sequence[str] = tuple(sorted(ACCENTS)),
 ) -> Iterator[Scene]:
     """Yields scenes of 12 s until they last `seconds`.
 
@@ -70,13 +71,14 @@ def negative_scenes(
       seed: of everything.
       lexicon: pronunciations of words that are not built in.
       shares: of kinds of sound.
+      accents: of who speaks, each as often.
 
     Raises:
       ValueError: if a kind is none of `SHARES` or the shares are not positive.
     """
     if not shares or set(shares) - set(SHARES) or min(shares.values()) <= 0:
         raise ValueError(f"shares must be positive, of {', '.join(SHARES)}, got {dict(shares)}")
-    says = _Says.of(targets, lexicon)
+    says = _Says.of(targets, lexicon, accents)
     count = -(-int(seconds * RATE_HZ) // SCENE_SAMPLES)
     kinds = list(islice(in_turn(shares), count))
     for first in range(0, count, _SCENES_AT_ONCE):
@@ -109,14 +111,18 @@ class _Says:
       words: pronunciations of other words.
       targets: pronunciations of the targets that have one.
       lexicon: words that may be near misses, word to ARPAbet.
+      accents: of who speaks.
     """
 
     words: tuple[Phonemes, ...]
     targets: tuple[Phonemes, ...]
     lexicon: Mapping[str, str]
+    accents: Sequence[str]
 
     @classmethod
-    def of(cls, targets: Sequence[str], lexicon: Mapping[str, str]) -> _Says:
+    def of(
+        cls, targets: Sequence[str], lexicon: Mapping[str, str], accents: Sequence[str]
+    ) -> _Says:
         """Leaves out what sounds like a target."""
         known = {**PRONUNCIATIONS, **lexicon}
         spoken = tuple(pronunciation(word, lexicon) for word in targets if word in known)
@@ -127,7 +133,7 @@ class _Says:
             and all(distance(parse_phones(word, phones), target) >= 1 for target in spoken)
         }
         words = tuple(parse_phones(word, phones) for word, phones in sorted(others.items()))
-        return cls(words, spoken, others)
+        return cls(words, spoken, others, accents)
 
     def scene(self, kind: str, rng: np.random.Generator) -> tuple[str, FloatArray]:
         """Accent and dry sound of one scene."""
@@ -136,7 +142,7 @@ class _Says:
                 return "", music(SCENE_SAMPLES, rng)
             case "noise":
                 return "", np.zeros(SCENE_SAMPLES, dtype=np.float32)
-        accent = str(rng.choice(sorted(ACCENTS)))
+        accent = str(rng.choice(self.accents))
         voice = draw_voice(rng, accent, Spread())
         near = kind == "near_misses" and bool(self.targets)
         takes = [self._take(voice, near, rng) for _ in range(_UTTERANCES)]

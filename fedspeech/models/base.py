@@ -234,6 +234,7 @@ class Base:
             labels = labels_from(metadata)
             weight, bias = tensors.pop("head_weight"), tensors.pop("head_bias")
             pooling = Pooling.of_arrays(tensors) if "pooling_mean" in tensors else None
+            hard_negatives = tensors.pop("hard_negatives", None)  # the encoder's are all others
             return cls(
                 encoder=_encoder_of(metadata, tensors, labels),
                 vocabulary=labels,
@@ -242,7 +243,7 @@ class Base:
                 provenance=metadata["provenance"],
                 speakers=tuple(metadata["speakers"]),
                 pooling=pooling,
-                hard_negatives=tensors.get("hard_negatives"),
+                hard_negatives=hard_negatives,
             )
         except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"not a fedspeech base: {error}") from error

@@ -111,12 +111,20 @@ class Asr:
         return base.vocabulary if isinstance(base.vocabulary, Alphabet) else otherwise
 
     def synthetic_base(
-        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+        self,
+        *,
+        seed: int,
+        cache: Path,
+        lexicon: Mapping[str, str],
+        encoder: str = "standard",
+        hard_negative_hours: float = 0.0,
     ) -> Base:
         """Makes one of the grammar's sentences; see `Task.synthetic_base`."""
         del lexicon
         if encoder != "standard":
             raise ValueError(f"encoder {encoder!r} spots words; sentences have the standard one")
+        if hard_negative_hours:
+            raise ValueError("hard negatives are of words: a sentence has nothing to wake to")
         return synthetic_sentence_base(seed=seed, cache_dir=cache)
 
     def taught_base(

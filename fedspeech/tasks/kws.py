@@ -40,6 +40,7 @@ from fedspeech.tasks.evaluation import Scored
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.tasks.stream_evaluation import StreamEvaluation, StreamSettings
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.hard_negatives import HardNegatives, synthetic_listener
 from fedspeech.training.pretrain import PretrainSettings, synthetic_base
 from fedspeech.vectors import FloatVector
 
@@ -246,10 +247,21 @@ class Kws:
         return default_base_path()
 
     def synthetic_base(
-        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+        self,
+        *,
+        seed: int,
+        cache: Path,
+        lexicon: Mapping[str, str],
+        encoder: str = "standard",
+        hard_negative_hours: float = 0.0,
     ) -> Base:
         """Makes one for any words; see `Task.synthetic_base`."""
         settings = PretrainSettings.of(encoder)
+        if hard_negative_hours:
+            return synthetic_listener(
+                self.labels, HardNegatives(hours=hard_negative_hours), seed=seed, cache_dir=cache,
+                lexicon=lexicon, settings=settings,
+            )  # fmt: skip
         return synthetic_base(
             self.labels, seed=seed, cache_dir=cache, lexicon=lexicon, settings=settings
         )

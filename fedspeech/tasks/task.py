@@ -85,12 +85,26 @@ class Task(Adaptation, Protocol):
         ...
 
     def synthetic_base(
-        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+        self,
+        *,
+        seed: int,
+        cache: Path,
+        lexicon: Mapping[str, str],
+        encoder: str = "standard",
+        hard_negative_hours: float = 0.0,
     ) -> Base:
         """Makes a base of synthetic speakers, or finds it in the cache.
 
+        Args:
+          seed: of speakers and weights.
+          cache: folder of bases.
+          lexicon: pronunciations of words that are not built in.
+          encoder: its size.
+          hard_negative_hours: of synthesized sound in which nobody says a word of the task, that
+            is mined for what the base takes for one.
+
         Raises:
-          ValueError: if this task has no encoder of that name.
+          ValueError: if this task has no encoder of that name, or mines no hours.
         """
         ...
 

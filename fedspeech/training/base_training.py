@@ -221,7 +221,7 @@ def optimize(
 def synthetic(
     spec: SyntheticSpec,
     recipe: Sequence[str | int],
-    settings: Settings,
+    settings: object,
     cache_dir: Path,
     pretrain: Callable[[Lesson], Base],
     *,

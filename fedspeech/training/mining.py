@@ -36,6 +36,9 @@ from fedspeech.seeds import stream
 
 FloatArray = NDArray[np.float32]
 
+SHIPPED = 200
+"""Hard negatives in a base's file."""
+
 _WORDS_IN_STEP, _SOUNDS_IN_STEP = 128, 384
 _BLOCK = 20_000  # windows scored at once
 _EVENT_HOPS = 12  # about a second

@@ -27,7 +27,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
-from fedspeech.corpora.synthetic import pretraining_spec
+from fedspeech.corpora.synthetic import SyntheticSpec, pretraining_spec
 from fedspeech.limits import Count, Decay, NotNegative, Positive, check_limits
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec, front_end_of
@@ -128,20 +128,8 @@ def synthetic_base(
       ValueError: if a word has no pronunciation.
     """
     settings = PretrainSettings() if settings is None else settings
-    spec = pretraining_spec(
-        vocabulary.targets,
-        seed=seed,
-        num_public=num_speakers,
-        num_validation=max(10, num_speakers // 4),
-        lexicon=lexicon,
-    )
-    public, validation = spec.groups
-    # Half of those who validate speak with the accent that the base hears, half with another.
-    accents = dict(validation.accents)
-    accents["plain"] = sum(share for accent, share in accents.items() if accent != "plain")
-    validation = dataclasses.replace(validation, accents=tuple(accents.items()))
     return synthetic(
-        dataclasses.replace(spec, groups=(public, validation)),
+        public_and_validation(vocabulary, seed=seed, num_speakers=num_speakers, lexicon=lexicon),
         (VERSION, LEFT_CONTEXT_VERSION),
         settings,
         cache_dir,
@@ -151,6 +139,34 @@ def synthetic_base(
         provenance=provenance,
         progress=progress,
     )
+
+
+def public_and_validation(
+    vocabulary: Vocabulary,
+    *,
+    seed: int,
+    num_speakers: int = 150,
+    lexicon: Mapping[str, str] | None = None,
+) -> SyntheticSpec:
+    """The synthetic speakers of a base.
+
+    Half of those who validate speak with the accent that the base hears, half with another.
+
+    Raises:
+      ValueError: if a word has no pronunciation.
+    """
+    spec = pretraining_spec(
+        vocabulary.targets,
+        seed=seed,
+        num_public=num_speakers,
+        num_validation=max(10, num_speakers // 4),
+        lexicon=lexicon,
+    )
+    public, validation = spec.groups
+    accents = dict(validation.accents)
+    accents["plain"] = sum(share for accent, share in accents.items() if accent != "plain")
+    validation = dataclasses.replace(validation, accents=tuple(accents.items()))
+    return dataclasses.replace(spec, groups=(public, validation))
 
 
 def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
@@ -170,7 +186,7 @@ def _train(
     mean, std = log_mel.mean(dim=(0, 1)), log_mel.std(dim=(0, 1))
     words = sorted({clip.word for clip in lesson.utterances})
     word_of = torch.tensor([words.index(clip.word) for clip in lesson.utterances])
-    contexts = _contexts(settings)
+    contexts = left_contexts(settings)
     encoder = KwsEncoder(settings.encoder).train()
     head = nn.Linear(settings.encoder.features, int(labels.max()) + 1)
     word_head = nn.Linear(settings.encoder.features, len(words))
@@ -181,8 +197,8 @@ def _train(
         return torch.split(order[: len(order) // size * size], size)
 
     def losses(batch: Tensor, generator: torch.Generator) -> list[Tensor]:
-        streams = _streams(log_mel[batch], contexts, settings, generator)
-        output = _clip_windows(encoder((streams - mean) / std), len(batch), settings)
+        streams = clip_streams(log_mel[batch], contexts, settings, generator)
+        output = clip_windows(encoder((streams - mean) / std), len(batch), settings)
         return [
             weight
             * nn.functional.cross_entropy(
@@ -197,7 +213,7 @@ def _train(
     return encoder, head, mean, std
 
 
-def _contexts(settings: PretrainSettings) -> Tensor:
+def left_contexts(settings: PretrainSettings) -> Tensor:
     """Features of what may be heard before a stream's first clip, (sounds, frames, mels)."""
     spec = settings.frontend
     samples = (settings.encoder.context_frames - 1) * spec.hop_samples + spec.window_samples
@@ -206,7 +222,7 @@ def _contexts(settings: PretrainSettings) -> Tensor:
     return features
 
 
-def _streams(
+def clip_streams(
     clips: Tensor, contexts: Tensor, settings: PretrainSettings, generator: torch.Generator
 ) -> Tensor:
     """Varies clips (n, frames, mels) and lays them one after another, a few to a stream.
@@ -227,7 +243,7 @@ def _streams(
     return torch.cat([before, slots.reshape(len(drawn), -1, slots.shape[2])], dim=1)
 
 
-def _clip_windows(output: Tensor, num_clips: int, settings: PretrainSettings) -> Tensor:
+def clip_windows(output: Tensor, num_clips: int, settings: PretrainSettings) -> Tensor:
     """Picks each clip's windows, (n, w, f), out of those of the streams."""
     context = settings.encoder.num_windows(settings.encoder.context_frames)
     return output[:, context:].reshape(num_clips, -1, output.shape[2])

@@ -14,6 +14,8 @@ from simulations.progress import RunProgress, progress_for
 if TYPE_CHECKING:
     from fedspeech.models.base import Base
 
+MOST_HOURS = 1_000
+
 
 def pretrain(
     words: str | Sequence[str] = (),
@@ -25,6 +27,7 @@ def pretrain(
     lexicon: Mapping[str, str] | None = None,
     task: Literal["kws", "asr"] = "kws",
     encoder: str = "standard",
+    hard_negative_hours: float = 0.0,
     license: str = "not stated",  # noqa: A002
     seed: int = 0,
     out: str | Path | None = None,
@@ -54,6 +57,9 @@ def pretrain(
       task: "kws" for words, "asr" for sentences.
       encoder: "standard"; "micro" for a base that microcontrollers have room for; "esphome" for the
         same behind the front end that ESPHome has. For words.
+      hard_negative_hours: of synthesized sound without a target word (running speech, near misses,
+        noise, music). What the base takes most for a word in it trains the base further, and the
+        hardest windows ship to phones. For the built-in encoder and "speech-embedding"; 0: none.
       license: of the weights in a `.pt2` or `.tflite` file, SPDX where there is one.
       seed: of speakers and weights.
       out: where the base is written as well; None: nowhere.
@@ -66,7 +72,7 @@ def pretrain(
     """
     targets = (words,) if isinstance(words, str) and words else tuple(words)
     asked = None if speakers is None else str(speakers)
-    _check(targets, base, corpus, asked, held_out, task, encoder)
+    _check(targets, base, corpus, asked, held_out, task, encoder, hard_negative_hours)
     from simulations.scenario.schema import Scenario
     from simulations.setup.embedding import cache_folder
     from simulations.setup.pretraining import BaseTraining, named_base
@@ -83,10 +89,11 @@ def pretrain(
                     corpus=path_of(corpus), speakers=asked, held_out=path_of(held_out), seed=seed,
                     cache=cache_folder(path_of(cache)), command=command,
                     progress=lambda part, done, total: shown.advance(done, total, part),
-                    encoder=encoder,
+                    encoder=encoder, hard_negative_hours=hard_negative_hours,
                 )  # fmt: skip
                 if behind is not None:
-                    made = training.head(named_base(behind, license), targets, spelled)
+                    named = named_base(behind, license, listens=hard_negative_hours > 0)
+                    made = training.head(named, targets, spelled)
                 elif task == "asr":
                     made = training.sentences()
                 else:
@@ -106,6 +113,7 @@ def _check(
     held_out: object,
     task: str,
     encoder: str,
+    hard_negative_hours: float,
 ) -> None:
     """Refuses arguments that do not belong together.
 
@@ -114,6 +122,11 @@ def _check(
     """
     if encoder != "standard" and (base is not None or task != "kws"):
         raise ArgumentRefused("`encoder` is of a base for words that is trained afresh")
+    if not 0 <= hard_negative_hours <= MOST_HOURS or (hard_negative_hours and task != "kws"):
+        raise ArgumentRefused(
+            f"`hard_negative_hours` must be 0 to {MOST_HOURS}, and is for words, got "
+            f"{hard_negative_hours:g} for `task` {task}"
+        )
     if base is not None and task != "kws":
         raise ArgumentRefused("`base` belongs to `task` kws: a head is fit for words")
     if (corpus is None) != (speakers is None):

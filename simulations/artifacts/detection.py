@@ -32,7 +32,10 @@ from simulations.setup.speakers import SpeakerSplit
 if TYPE_CHECKING:  # LiteRT, which help does without
     from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
+    from tflite_export.micro.listening import MicroListener
     from tflite_export.weights import Trained
+
+    Hearing = Listener | ModelListener | MicroListener
 
 FloatArray = NDArray[np.float32]
 Said = tuple[FloatArray, list[tuple[str, int, int]]]  # a stream, and words between which samples
@@ -78,6 +81,11 @@ class PublicStreams:
         hop = file.signatures.get("hop")
         if hop is not None and "samples" in hop.inputs and "present" not in hop.inputs:
             return self._written(self.chosen(Listener(file)))
+        inputs = file.signatures["frames"].inputs if "frames" in file.signatures else {}
+        if "log_mel" in inputs:
+            from tflite_export.micro.listening import MicroListener
+
+            return self._written(self.chosen(MicroListener(content)))
         encoder = self.base.encoder
         if self.model is None or not isinstance(encoder, ForeignEncoder):
             return None
@@ -98,7 +106,7 @@ class PublicStreams:
         )
         return None
 
-    def chosen(self, listener: Listener | ModelListener) -> DetectionRecipe | None:
+    def chosen(self, listener: Hearing) -> DetectionRecipe | None:
         """Streams every sound through a file and chooses; None: no threshold keeps to the rate."""
         said = "public speakers" if self._public else "synthesized voices"
         return choose(
@@ -208,7 +216,7 @@ def _evenly(clips: list[Utterance]) -> list[Utterance]:
     return clips[:: -(-len(clips) // RUN_KEYWORDS) or 1]
 
 
-def _fresh(listener: Listener | ModelListener, sound: FloatArray) -> FloatArray:
+def _fresh(listener: Hearing, sound: FloatArray) -> FloatArray:
     """Logits of a stream of its own."""
     listener.reset()
     return listener.feed(sound)

@@ -36,6 +36,7 @@ from simulations.scenario.reading import read_scenario
 
 if TYPE_CHECKING:  # LiteRT, which help does without
     from tflite_export.listening import Listener
+    from tflite_export.micro.listening import MicroListener
 
 FloatArray = NDArray[np.float32]
 
@@ -263,7 +264,7 @@ def keyword_counts(
 
 
 def keywords_of(
-    listener: Listener | ModelListener, spoken: list[tuple[str, int, int]]
+    listener: Listener | ModelListener | MicroListener, spoken: list[tuple[str, int, int]]
 ) -> list[Keyword]:
     """Words that are said between these samples, by hops."""
     hop = listener.spec.hop_samples

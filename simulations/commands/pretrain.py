@@ -49,6 +49,13 @@ def pretrain(
     encoder: Annotated[
         str, typer.Option(help="standard, or micro or esphome for microcontrollers; for words.")
     ] = "standard",
+    hard_negative_hours: Annotated[
+        float,
+        typer.Option(
+            help="Train further on what the base takes for a word in so many synthesized hours "
+            "without one: running speech, near misses, noise, music. For words.",
+        ),
+    ] = 0.0,
     license_: Annotated[
         str, typer.Option("--license", help="Of the weights of a network alone.")
     ] = "not stated",
@@ -61,7 +68,8 @@ def pretrain(
         base=base or None, corpus=corpus, speakers=speakers, held_out=held_out,
         lexicon=dict(_spelled(entry) for entry in lexicon or ()),
         task=task,  # type: ignore[arg-type]
-        encoder=encoder, license=license_, seed=seed, out=out, cache=cache,
+        encoder=encoder, hard_negative_hours=hard_negative_hours, license=license_, seed=seed,
+        out=out, cache=cache,
     )  # fmt: skip
 
 

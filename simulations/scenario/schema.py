@@ -76,18 +76,19 @@ class BaseSettings(Section):
 
     hard_negative_hours: Annotated[float, Field(ge=0, le=1000)] = Field(
         default=0.0,
-        description='Hours of synthesized sound without a target word from which a head on "'
-        f'{EMBEDDING}" is fit for a stream: a small network on windows of 1 s, mined for the '
-        "windows that it takes most for a target word; these are negatives of its fit and ship to "
-        "phones among the training negatives. 0: a head for clips, and nothing is mined.",
+        description="Hours of synthesized sound without a target word that are mined for the "
+        "windows that a base takes most for one. A base of words that the run makes (source = "
+        f'"{MADE}") is trained further on them; on "{EMBEDDING}" a small network on windows of 1 s '
+        "is fit with them. The hardest ship to phones among the training negatives. 0: nothing is "
+        "mined.",
     )
 
     @model_validator(mode="after")
     def _hard_negatives_are_mined_where_a_head_is_fit(self) -> Self:
-        if self.hard_negative_hours and self.source != EMBEDDING:
+        if self.hard_negative_hours and self.source not in (EMBEDDING, MADE):
             raise ValueError(
-                f'hard_negative_hours is for source = "{EMBEDDING}", whose head the run fits, got '
-                f'{self.hard_negative_hours:g} with "{self.source}"'
+                f'hard_negative_hours is for source = "{EMBEDDING}" or "{MADE}", whose head the '
+                f'run fits, got {self.hard_negative_hours:g} with "{self.source}"'
             )
         return self
 

@@ -88,8 +88,9 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
     """
     if scenario.base.source == MADE:
         made = speakers.task.synthetic_base(
-            seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon, encoder=scenario.base.encoder
-        )
+            seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon, encoder=scenario.base.encoder,
+            hard_negative_hours=scenario.base.hard_negative_hours,
+        )  # fmt: skip
         return _cut_for(scenario, made)
     if scenario.base.source == TUNED:
         # Public speakers alone: what a base learns of private speech would stand in no epsilon.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+<<<<<<< HEAD
 import math
+=======
+import functools
+>>>>>>> 2349d03 (Mine the built-in base for what wakes it, and detect on a board by the card's recipe)
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +187,11 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
     # part in any epsilon. A phone's own negatives are private clips like its others.
     halves = task.public_clips(speakers.public, speakers.recorded, base.speakers, scenario.seed)
     training_negatives, guard_negatives = (embed(public_corpus, clips) for clips in halves)
-    training_negatives = _with_hard(embed, training_negatives)
+    hard = _hard_negatives(embed)
+    background, background_offsets = negatives_of_phones(
+        hard, training_negatives, scenario.training.negatives
+    )
+    training_negatives = _in_turn(hard, training_negatives)
     validation = embed(public_corpus, utterances_of(partition.validation))
     initial = adapter.initial(base.head_weight, base.head_bias)
     federated, sizes = _federated(embed, corpus, partition.federated, initial)
@@ -191,7 +199,8 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        background=training_negatives.first(scenario.training.negatives),
+        background=background,
+        background_offsets=background_offsets,
         validation=validation,
         initial=adapter.spec.flatten(initial),
         frozen=experiment.adapter.frozen(base),
@@ -243,19 +252,44 @@ def virtual_phones_of(scenario: Scenario) -> VirtualPhones | None:
     return None
 
 
-def _with_hard(embed: Embedder, negatives: LocalDataset) -> LocalDataset:
-    """Public negatives in turn with those that the head takes most for a target word, if any.
-
-    In turn, since a phone takes the first of them.
-    """
+def _hard_negatives(embed: Embedder) -> LocalDataset:
+    """What the base's head takes most for a target word and is none; no rows if none was mined."""
     frames = embed.base.hard_negatives
     if frames is None:
-        return negatives
+        nothing = np.zeros((0, *embed.adapter.embedding_shape), np.float32)
+        return LocalDataset(nothing, np.zeros(0, np.int64))
     hard = embed.adapter.embed_frames(embed.base, torch.from_numpy(frames)).numpy()
     unknown = len(embed.base.vocabulary.labels) - NUM_NEGATIVE_LABELS
-    both = LocalDataset(hard, np.full(len(hard), unknown, np.int64)).joined(negatives)
-    turns = np.concatenate([2 * np.arange(len(hard)), 2 * np.arange(len(negatives)) + 1])
-    return both.take(np.argsort(turns, kind="stable"))
+    return LocalDataset(hard, np.full(len(hard), unknown, np.int64))
+
+
+def _in_turn(hard: LocalDataset, others: LocalDataset) -> LocalDataset:
+    """Public negatives in turn with the hard ones, since a phone takes the first of them."""
+    if not len(hard):
+        return others
+    turns = np.concatenate([2 * np.arange(len(hard)), 2 * np.arange(len(others)) + 1])
+    return hard.joined(others).take(np.argsort(turns, kind="stable"))
+
+
+def negatives_of_phones(
+    hard: LocalDataset, others: LocalDataset, count: int
+) -> tuple[LocalDataset, NDArray[np.int64]]:
+    """The negatives of all phones, and where those of each group of phones begin and end.
+
+    Without hard negatives every phone gets the same. With them half of a phone's are hard, and
+    groups of phones have different ones: phones together train on all that were mined.
+    """
+    few = min(-(-count // 2), len(hard))
+    if not few:
+        return others.first(count), np.zeros(0, np.int64)
+    groups, more = len(hard) // few, min(count - few, len(others))
+    places = [np.arange(few) + few * group for group in range(groups)]
+    beside = [(np.arange(more) + more * group) % max(1, len(others)) for group in range(groups)]
+    parts = [
+        hard.take(one).joined(others.take(other)) for one, other in zip(places, beside, strict=True)
+    ]
+    joined = functools.reduce(LocalDataset.joined, parts)
+    return joined, np.arange(groups + 1, dtype=np.int64) * (few + more)
 
 
 def _federated(
@@ -300,7 +334,12 @@ def _public_sizing(
         for end, targets in zip(ends, said, strict=True)
     ]
     figures = public_figures(
-        embed.adapter, arrays.initial, clips, arrays.background, _training(scenario), scenario.seed
+        embed.adapter,
+        arrays.initial,
+        clips,
+        arrays.background_of(0),
+        _training(scenario),
+        scenario.seed,
     )
     return sized(
         figures,

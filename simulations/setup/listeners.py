@@ -25,12 +25,11 @@ from fedspeech.models.base import Base
 from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.seeds import canonical, stream
 from fedspeech.training.encoder_cache import Progress, encoder_outputs
-from fedspeech.training.mining import HeardWord, Mining, fit_listener
+from fedspeech.training.mining import SHIPPED, HeardWord, Mining, fit_listener
 from simulations.setup.heads import HeadLesson
 
 FloatArray = NDArray[np.float32]
 
-SHIPPED = 200  # hard negatives in the base's file
 COPIES = 2  # altered, of each recorded word
 CONTEXT_SAMPLES = 12_800  # of other sound before a word: as far as its first window hears
 LATE_SAMPLES = 6_400  # after the end of a clip in which a word may still be found

@@ -21,6 +21,12 @@ from fedspeech.models.exported.encoder import ENCODER_FILES
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import Kws, WordRoles, word_roles
 from fedspeech.training.base_training import Lesson
+from fedspeech.training.hard_negatives import (
+    HardNegatives,
+    against_hard_negatives,
+    scene_features,
+    synthetic_listener,
+)
 from fedspeech.training.pretrain import BLOCK_CLIPS, PretrainSettings, pretrain, synthetic_base
 from fedspeech.training.pretrain_sentences import (
     pretrain_sentences,
@@ -31,6 +37,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.schema import EMBEDDING, Scenario
 from simulations.setup.bases import PLACEHOLDER, embedding_base
 from simulations.setup.heads import HeadLesson, taught_head, with_synthetic
+from simulations.setup.listeners import taught_listener
 from simulations.setup.recordings import named_speakers, split_speakers
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import public_spec
@@ -42,19 +49,25 @@ VALIDATION_SHARE = 0.1
 FALSE_ACCEPT_RATE = 0.05
 
 
-def named_base(name: str, license_: str) -> Base:
+def named_base(name: str, license_: str, *, listens: bool = False) -> Base:
     """The base in a file or folder, or the encoder in a file or known by name, without a head.
 
     Args:
       name: "speech-embedding", or a path.
       license_: of the weights in a `.pt2` or `.tflite` file; a base states its own.
+      listens: whether its head will be mined for hard negatives.
 
     Raises:
       ScenarioError: if it cannot be read.
       FedspeechError: if it needs a package that is not installed.
     """
     if name == EMBEDDING:
-        return embedding_base(Vocabulary(PLACEHOLDER))
+        return embedding_base(Vocabulary(PLACEHOLDER), listens=listens)
+    if listens:
+        raise ArgumentRefused(
+            f'`hard_negative_hours` are for the built-in encoder and for base "{EMBEDDING}", whose '
+            f"frames go on from clip to clip, got {name!r}"
+        )
     try:
         if Path(name).suffix in ENCODER_FILES:
             return Base.from_file(name, words=PLACEHOLDER, license=license_)
@@ -84,6 +97,8 @@ class BaseTraining:
       cache: folder of synthetic bases.
       command: of the user, for the provenance.
       encoder: size of the encoder of a base for words; a name in `kws.ENCODERS`.
+      hard_negative_hours: of synthesized sound without a target word, that is mined for what the
+        base takes for one; 0: none is.
       progress: called with the part of the work, how much is done and how much there is.
     """
 
@@ -95,6 +110,7 @@ class BaseTraining:
     command: str
     progress: Advance
     encoder: str = "standard"
+    hard_negative_hours: float = 0.0
 
     def keywords(self, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
         """Trains a base for keywords; `lexicon` maps further words to ARPAbet strings.
@@ -107,11 +123,7 @@ class BaseTraining:
           CorpusError: if the recordings or speakers cannot.
         """
         if self.corpus is None or self.speakers is None:
-            return synthetic_base(
-                Vocabulary(targets), seed=self.seed, cache_dir=self.cache, lexicon=lexicon,
-                settings=PretrainSettings.of(self.encoder),
-                provenance={"command": self.command}, progress=self.progress,
-            )  # fmt: skip
+            return self._synthetic(Vocabulary(targets), lexicon)
         corpus = open_corpus(self.corpus)
         public = self._public(corpus, self.speakers)
         roles = word_roles(
@@ -130,9 +142,27 @@ class BaseTraining:
             progress=self.progress,
         )
         base = pretrain(lesson, vocabulary, PretrainSettings.of(self.encoder))
+        if self.hard_negative_hours:
+            mining, spec = HardNegatives(hours=self.hard_negative_hours), base.built_in.frontend
+            scenes = scene_features(spec, mining, roles.targets, lexicon, self.progress)
+            base = against_hard_negatives(base, lesson, scenes, mining)
         held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
         figures = _figures(_counts(base, corpus, held_out), roles)
         return dataclasses.replace(base, provenance={**base.provenance, **figures})
+
+    def _synthetic(self, vocabulary: Vocabulary, lexicon: Mapping[str, str]) -> Base:
+        """Trains on the synthesizer, against hard negatives if there are any."""
+        settings, first = PretrainSettings.of(self.encoder), {"command": self.command}
+        if not self.hard_negative_hours:
+            return synthetic_base(
+                vocabulary, seed=self.seed, cache_dir=self.cache, lexicon=lexicon,
+                settings=settings, provenance=first, progress=self.progress,
+            )  # fmt: skip
+        return synthetic_listener(
+            vocabulary, HardNegatives(hours=self.hard_negative_hours), seed=self.seed,
+            cache_dir=self.cache, lexicon=lexicon, settings=settings,
+            provenance=(first, {"command": self._mined}), progress=self.progress,
+        )  # fmt: skip
 
     def head(self, base: Base, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
         """Fits a head for keywords behind the encoder of a base; see `keywords`.
@@ -169,6 +199,12 @@ class BaseTraining:
 
     def _taught(self, base: Base, lesson: HeadLesson, lexicon: Mapping[str, str]) -> Base:
         """The base with a head that was fit on a lesson and synthetic speakers."""
+        if self.hard_negative_hours:
+            return taught_listener(
+                base, with_synthetic(lesson, lexicon), self.cache, {"command": self._command()},
+                hours=self.hard_negative_hours, lexicon=lexicon,
+                progress=lambda done, total: self.progress("hours", done, total),
+            )  # fmt: skip
         return taught_head(
             base,
             with_synthetic(lesson, lexicon),
@@ -200,9 +236,15 @@ class BaseTraining:
     def _command(self) -> str:
         """The command with what it took speech from; folders by their names alone."""
         if self.corpus is None:
-            return self.command
+            return self._mined
         speakers = Path(self.speakers or "").name
-        return f"{self.command} --corpus {self.corpus.name} --speakers {speakers}"
+        return f"{self._mined} --corpus {self.corpus.name} --speakers {speakers}"
+
+    @property
+    def _mined(self) -> str:
+        """The command with the hours that are mined."""
+        hours = self.hard_negative_hours
+        return self.command + (f" --hard-negative-hours {hours:g}" if hours else "")
 
     def _public(self, corpus: Corpus, speakers: str) -> _Public:
         """The public speakers that are named, or so many drawn by the seed.

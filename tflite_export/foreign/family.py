@@ -7,7 +7,7 @@ that of a torch program is rebuilt operator by operator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -113,7 +113,7 @@ class ForeignFamily(Family):
                 NARROW_LOGIT_LIMIT, f"{len(found)} held-out clips",
             )  # fmt: skip
 
-    def write_beside(self, name: str) -> bytes:
+    def write_beside(self, name: str, detection: Mapping[str, Any] | None) -> bytes:
         """Refuses: nothing stands beside these files."""
         raise ExportRefused(f"{name}: nothing stands beside the files of such a base")
 

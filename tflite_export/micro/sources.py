@@ -1,6 +1,6 @@
 """The C and C++ that stand around a model on a microcontroller, written for that model.
 
-    micro_sources(measured(content), spec, labels)["front_end.c"]
+    micro_sources(measured(content), spec, labels, recipe)["front_end.c"]
 
 `front_end.c` computes the log-mel of a `FrontendSpec` from 16-bit samples, `listener.cc` ties it to
 the model; `front_end_test.c` holds golden vectors, and runs on a desk as on a board.
@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.evaluation.streaming import ListeningRules
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
+from fedspeech.evaluation.detection_recipe import DetectionRecipe
+from fedspeech.evaluation.streaming import DEFAULT_THRESHOLD, ListeningRules
 from tflite_export.evidence import log_mel
 from tflite_export.flatbuffer import operators
 from tflite_export.front_end import golden_waveform, render
@@ -53,9 +56,18 @@ class MicroFile:
     arena_bytes: int
 
 
-def micro_sources(file: MicroFile, spec: FrontendSpec, labels: Sequence[str]) -> dict[str, bytes]:
-    """Name to text of every file in `SOURCES`."""
-    rules = ListeningRules()
+def micro_sources(
+    file: MicroFile, spec: FrontendSpec, labels: Sequence[str], recipe: DetectionRecipe | None
+) -> dict[str, bytes]:
+    """Name to text of every file in `SOURCES`.
+
+    Args:
+      file: the model.
+      spec: of its front end.
+      labels: of its answers.
+      recipe: of this file, in its own calls; None: `DEFAULT_THRESHOLD` for every word, and the
+        durations of `ListeningRules`.
+    """
     values: dict[str, Mapping[str, Any]] = {
         "front_end.h": {
             "spec": spec, "floor": number(spec.floor), "scale": number(file.scale),
@@ -68,16 +80,37 @@ def micro_sources(file: MicroFile, spec: FrontendSpec, labels: Sequence[str]) ->
             "file": file, "labels": [json.dumps(label) for label in labels],
             "arena": math.ceil(file.arena_bytes / _ARENA_STEP) * _ARENA_STEP,
         },
-        "listener.h": {
-            "smoothed": math.ceil(rules.smoothing_hops / file.frames),
-            "cooldown": math.ceil(rules.cooldown_hops / file.frames),
+        "listener.h": {"rules": recipe.rules if recipe else _rules(spec, file.frames)},
+        "listener.cc": {
+            "operators": resolver_calls(operators(file.content)),
+            "levels": _levels(labels[:-NUM_NEGATIVE_LABELS], recipe),
+            "origin": _origin(recipe),
         },
-        "listener.cc": {"operators": resolver_calls(operators(file.content))},
     }  # fmt: skip
     return {
-        name: render(f"micro/{name}", floats=_floats, integers=_integers, **given).encode()
+        name: render(
+            f"micro/{name}", floats=_floats, integers=_integers, number=number, **given
+        ).encode()
         for name, given in values.items()
     }
+
+
+def _rules(spec: FrontendSpec, frames: int) -> ListeningRules:
+    """Durations in calls of so many frames, for a file without a recipe."""
+    return ListeningRules.every(spec.hop_ms * frames)
+
+
+def _levels(words: Sequence[str], recipe: DetectionRecipe | None) -> list[tuple[str, float]]:
+    """Each word's threshold as log-odds of its mean probability."""
+    found = recipe.thresholds if recipe else (DEFAULT_THRESHOLD,) * len(words)
+    return [(word, float(special.logit(one))) for word, one in zip(words, found, strict=True)]
+
+
+def _origin(recipe: DetectionRecipe | None) -> str:
+    """Where thresholds and durations come from, for a comment."""
+    if recipe is None:
+        return f"no recipe in card.json: {DEFAULT_THRESHOLD:g} for every word"
+    return f"the detection recipe in card.json, for {recipe.rate:g} false accepts an hour"
 
 
 def resolver_calls(counts: Mapping[str, int]) -> list[str]:

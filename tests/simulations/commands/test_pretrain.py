@@ -19,6 +19,12 @@ from simulations.commands.pretrain import pretrain
             {"words": "yes no", "encoder": "huge"},
             "encoder must be one of standard, micro, esphome, got",
         ),
+        (
+            {"task": "asr", "hard_negative_hours": 1},
+            "--hard-negative-hours must be 0 to 1000, and is for words, got 1 for --task asr",
+        ),
+        ({"hard_negative_hours": -1}, "must be 0 to 1000"),
+        ({"base": "a.pt2", "hard_negative_hours": 1}, "for the built-in encoder and for"),
         ({"task": "melody"}, "--task must be kws or asr, got 'melody'"),
     ],
 )
@@ -27,6 +33,22 @@ def test_options_that_do_not_belong_together_are_refused(tmp_path, options, word
     with pytest.raises(ScenarioError, match=words):
         pretrain(tmp_path / "base.safetensors", **{**options, **paths})
     assert not list(tmp_path.iterdir())
+
+
+def test_hours_are_mined_with_the_base_that_is_made_without_them(tmp_path, monkeypatch):
+    asked = {}
+
+    def made(vocabulary, mining, **named):
+        asked.update(named, hours=mining.hours)
+        return Base.load(default_base_path())
+
+    monkeypatch.setattr("simulations.setup.pretraining.synthetic_listener", made)
+    pretrain(tmp_path / "b.safetensors", words="stop", hard_negative_hours=0.5, cache=tmp_path)
+    assert asked["hours"] == 0.5
+    without = "fedspeech pretrain --seed 0 --words 'stop'"
+    assert [one["command"] for one in asked["provenance"]] == [
+        without, f"{without} --hard-negative-hours 0.5"
+    ]  # fmt: skip
 
 
 def test_the_file_that_is_written_says_what_was_typed(tmp_path, monkeypatch, capsys):

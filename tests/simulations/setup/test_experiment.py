@@ -15,6 +15,7 @@ from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.adapters import HeadAdapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.lora_settings import LoraSettings
+from fedspeech.population import PopulationArrays
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS
 from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.training.dataset import LocalDataset
@@ -24,7 +25,7 @@ from simulations.setup import definition, experiment
 from simulations.setup.bases import layout_of
 from simulations.setup.definition import Experiment
 from simulations.setup.embedding import PARITY_CLIPS
-from simulations.setup.experiment import build_experiment
+from simulations.setup.experiment import build_experiment, negatives_of_phones
 from simulations.setup.planning import plan_of
 from simulations.setup.speakers import embedded_spec, open_speakers
 from tflite_export.evidence import repeated
@@ -117,6 +118,23 @@ def test_a_phone_holds_its_own_clips_and_the_public_background():
         held = arrays.phone(index).labels
         np.testing.assert_array_equal(held, [*labels, *arrays.background.labels])
     assert set(arrays.background.labels) <= {10, 11}
+
+
+def test_phones_have_different_hard_negatives_and_all_of_them_together():
+    hard = LocalDataset(np.arange(11, dtype=np.float32)[:, None], np.full(11, 10))
+    others = LocalDataset(-1 - np.arange(7, dtype=np.float32)[:, None], np.full(7, 11))
+    background, offsets = negatives_of_phones(hard, others, 5)
+    arrays = dataclasses.replace(
+        PopulationArrays.without_clips(8), background=background, background_offsets=offsets
+    )
+    held = [arrays.phone(index) for index in range(8)]
+    assert [list(phone.labels) for phone in held] == [[10] * 3 + [11] * 2] * 8
+    assert {*held[0].embeddings.ravel()} == {0, 1, 2, -1, -2}
+    assert {*np.concatenate([phone.embeddings[:3].ravel() for phone in held])} == {*range(9)}
+    np.testing.assert_array_equal(held[3].embeddings, held[0].embeddings)  # three groups
+    same, nothing = negatives_of_phones(hard.first(0), others, 5)
+    np.testing.assert_array_equal(same.embeddings, others.embeddings[:5])
+    assert not nothing.size
 
 
 def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():

@@ -11,10 +11,14 @@ import pytest
 pytest.importorskip("tflite_micro", reason="wheels for Linux x86-64 alone: pip install '.[micro]'")
 
 from fedspeech.errors import ExportRefused
+from fedspeech.evaluation.detection_recipe import DetectionRecipe
+from fedspeech.evaluation.streaming import ListeningRules, OperatingPoint
+from fedspeech.seeds import stream
 from tflite_export.converter import Converter
 from tflite_export.files import from_c_array
 from tflite_export.flatbuffer import card_bytes, float_weights, operators
 from tflite_export.keywords import FILES, MICRO_ARRAY, KeywordFamily
+from tflite_export.micro.listening import MicroListener
 from tflite_export.micro.runtime import MicroModel, measured
 from tflite_export.micro.sources import SOURCES
 from tflite_export.publishing import export_family
@@ -93,6 +97,33 @@ def test_the_golden_vectors_of_the_file_pass(exported, tmp_path):
     sources = [exported.folder / name for name in ("front_end.c", "front_end_test.c")]
     subprocess.run(["gcc", "-std=c99", "-O2", *sources, "-lm", "-o", program], check=True)
     assert subprocess.run([program], check=False).returncode == 0
+
+
+def test_a_stream_in_blocks_is_heard_as_the_whole_and_a_reset_forgets(content, card):
+    listener = MicroListener(content)
+    assert listener.labels == card.labels
+    assert listener.spec.hop_ms == 80
+    sound = stream(0, "stream for a board").normal(0, 0.1, 40_000).astype(np.float32)
+    whole = listener.feed(sound)
+    listener.reset()
+    blocks = np.split(sound, [100, 1_280, 1_281, 20_000])
+    np.testing.assert_array_equal(np.concatenate([listener.feed(b) for b in blocks]), whole)
+    assert whole.shape == (40_000 // 1_280, len(card.labels))
+
+
+def test_the_listener_has_the_recipe_that_the_card_says(keywords, card, tmp_path):
+    offsets = (0, -1, *[0] * (len(card.labels) - 4))
+    rules = ListeningRules(smoothing_hops=2, cooldown_hops=11, offsets=offsets)
+    found = OperatingPoint(threshold=0.9, false_accepts=0, hours=1, rejected=0, keywords=1)
+    recipe = DetectionRecipe(
+        rules=rules, threshold=0.9, hop_ms=80, rate=0.5, found=found, streams="none"
+    )
+    written = recipe.to_json(card.labels)
+    export_family(keywords, card, ["micro"], folder=tmp_path, detection=lambda _: written)
+    files = json.loads((tmp_path / "card.json").read_text())["files"]
+    assert files[FILES["micro"]]["detection"]["cooldown_hops"] == 11
+    assert "kCooldown = 11;" in (tmp_path / "listener.h").read_text()
+    assert "1.19722" in (tmp_path / "listener.cc").read_text()  # logit(0.9) - 1
 
 
 def test_a_smaller_arena_or_a_torn_file_is_refused(content):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from fedspeech.audio.spec import FrontendSpec
+from fedspeech.evaluation.detection_recipe import DetectionRecipe
+from fedspeech.evaluation.streaming import Detector, ListeningRules, OperatingPoint
 from fedspeech.seeds import stream
 from tflite_export.evidence import log_mel
 from tflite_export.micro.sources import (
@@ -22,6 +24,29 @@ from tflite_export.micro.sources import (
 ROOT = Path(__file__).parents[3]
 SPEC = FrontendSpec()
 SCALE, ZERO_POINT = 0.0722, 127
+LABELS = ("yes", 'a "b"', "_unknown_", "_silence_")
+# No number of it is a default, and the second word's threshold is the lower one.
+RECIPE = DetectionRecipe(
+    rules=ListeningRules(smoothing_hops=5, cooldown_hops=25, patience_hops=10, offsets=(0, -1.5)),
+    threshold=0.7, hop_ms=80, rate=0.5, streams="none",
+    found=OperatingPoint(threshold=0.7, false_accepts=0, hours=1, rejected=0, keywords=1),
+)  # fmt: skip
+LISTENING = """
+#include <cstdio>
+#include <vector>
+// What detects is reached without an interpreter.
+#define private public
+#include "listener.cc"
+tflite::MicroInterpreter::~MicroInterpreter() {}
+int main() {
+  static fedspeech::Listener listener;
+  float logits[fedspeech::kNumLabels];
+  while (fread(logits, sizeof logits, 1, stdin) == 1) {
+    listener.Score(logits);
+    printf("%d\\n", listener.Detected());
+  }
+}
+"""
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wno-sign-conversion", "-Werror")
 
 
@@ -33,7 +58,7 @@ def sources(make_file, tmp_path_factory):
         arena_bytes=22_336,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("sources")
-    for name, text in micro_sources(file, SPEC, ("yes", 'a "b"', "_unknown_", "_silence_")).items():
+    for name, text in micro_sources(file, SPEC, LABELS, RECIPE).items():
         (folder / name).write_bytes(text)
     return folder
 
@@ -121,6 +146,41 @@ def test_the_listener_compiles_against_the_runtime_that_it_names(sources):
         [*command, "listener.cc"], cwd=sources, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_listener_detects_what_the_recipe_of_the_card_detects(sources, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("no g++")
+    (tmp_path / "main.cc").write_text(LISTENING)
+    headers = [f"-I{ROOT / 'tests' / 'support' / 'tflm_headers'}", f"-I{sources}"]
+    # What is never called is dropped before it would be linked to the runtime.
+    unlinked = ("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
+    command = ["g++", "-std=c++17", *headers, "main.cc", "-o", "main", *unlinked]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    rng = stream(0, "logits for C++")
+    said = np.cumsum(rng.normal(0, 0.7, (2_000, 4)), axis=0)
+    logits = (said - 0.9 * said.mean(axis=0)).astype(np.float32) / 4
+    # Until as many answers as are averaged, the board is silent and Python is not.
+    logits[: RECIPE.rules.smoothing_hops] = (-9, -9, 9, 9)
+    done = subprocess.run(
+        [tmp_path / "main"], input=logits.tobytes(), capture_output=True, check=True
+    )
+    found = np.array(done.stdout.split(), dtype=int)
+    (marks,), words, _ = Detector(RECIPE.rules, np.array([RECIPE.threshold])).feed(logits)
+    assert len(set(words[marks])) == 2, "each word is detected somewhere"
+    np.testing.assert_array_equal(found, np.where(marks, words, -1))
+
+
+def test_without_a_recipe_durations_and_threshold_are_the_defaults(make_file):
+    file = MicroFile(
+        content=make_file(), frames=4, scale=SCALE, zero_point=ZERO_POINT, resource_variables=8,
+        arena_bytes=22_336,
+    )  # fmt: skip
+    written = micro_sources(file, SPEC, LABELS, None)
+    assert b"kSmoothed = 3;" in written["listener.h"]
+    assert b"kCooldown = 13;" in written["listener.h"]
+    assert written["listener.cc"].count(b"1.38629436f") == 2  # the log-odds of 0.8
+    assert b"no recipe in card.json" in written["listener.cc"]
 
 
 def test_the_front_end_is_short_and_allocates_nothing(sources):

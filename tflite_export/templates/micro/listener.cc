@@ -12,6 +12,13 @@ namespace {
 
 using Resolver = tflite::MicroMutableOpResolver<{{ operators | length }}>;
 
+// Log-odds of each word's threshold: {{ origin }}.
+constexpr float kLevels[] = {
+{% for word, level in levels %}
+    {{ number(level) }},  // {{ word }}
+{% endfor %}
+};
+
 // The operators of the model and no others, so that no kernel is linked in vain.
 bool Register(Resolver *resolver) {
 {% for operator in operators %}
@@ -77,19 +84,21 @@ void Listener::Score(const float *logits) {
   if (quiet_ > 0) quiet_--;
 }
 
-int Listener::Detected(float threshold) {
+int Listener::Detected(float margin) {
   if (answers_ < kSmoothed || quiet_ > 0) return -1;
   int likeliest = -1;
-  float most = threshold;
+  float most = margin;
   for (int label = 0; label < kNumLabels - 2; label++) {
     float mean = 0.0f;
     for (int answer = 0; answer < kSmoothed; answer++) mean += recent_[answer][label] / kSmoothed;
-    if (mean >= most) {
-      most = mean;
+    // A mean of 1, which rounding reaches, is above every threshold.
+    const float above = std::log(mean / std::fmax(1.0f - mean, 1e-7f)) - kLevels[label];
+    if (above >= most) {
+      most = above;
       likeliest = label;
     }
   }
-  if (likeliest >= 0) quiet_ = kCooldown;
+  if (likeliest >= 0) quiet_ = kCooldown + 1;  // the next answer takes one off before it is asked
   return likeliest;
 }
 

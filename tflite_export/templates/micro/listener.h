@@ -27,15 +27,17 @@ class Listener {
   // kFramesPerCall hops; `probabilities` then holds one value per label.
   bool Hop(const int16_t *samples);
 
-  // Label whose mean probability over the last answers has reached the threshold, once per word;
-  // else -1. The last two labels, other words and silence, are never given.
-  int Detected(float threshold);
+  // Label whose mean probability over the last answers is above its threshold, of several the one
+  // that is furthest above it in log-odds, once per word; else -1. The last two labels, other words
+  // and silence, are never given. Thresholds and durations are those of this file in card.json; a
+  // margin above 0, in log-odds, asks for more than they do.
+  int Detected(float margin = 0.0f);
 
   const float *probabilities() const { return probabilities_; }
 
  private:
-  static constexpr int kSmoothed = {{ smoothed }};   // answers
-  static constexpr int kCooldown = {{ cooldown }};  // answers without a detection after one
+  static constexpr int kSmoothed = {{ rules.smoothing_hops }};  // answers
+  static constexpr int kCooldown = {{ rules.cooldown_hops }};  // answers without a detection after one
 
   void Score(const float *logits);
 
