@@ -40,8 +40,9 @@ from fedspeech.tasks.evaluation import Scored
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.tasks.stream_evaluation import StreamEvaluation, StreamSettings
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.hard_negatives import HardNegatives, synthetic_listener
+from fedspeech.training.hard_negatives import synthetic_listener
 from fedspeech.training.pretrain import PretrainSettings, synthetic_base
+from fedspeech.training.stream_training import HardNegatives
 from fedspeech.vectors import FloatVector
 
 MOST_TARGETS = 12

@@ -22,7 +22,6 @@ from fedspeech.seeds import stream
 from fedspeech.tasks.kws import Kws, WordRoles, word_roles
 from fedspeech.training.base_training import Lesson
 from fedspeech.training.hard_negatives import (
-    HardNegatives,
     against_hard_negatives,
     scene_features,
     synthetic_listener,
@@ -33,6 +32,7 @@ from fedspeech.training.pretrain_sentences import (
     synthetic_sentence_base,
     tuning,
 )
+from fedspeech.training.stream_training import HardNegatives
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.schema import EMBEDDING, Scenario
 from simulations.setup.bases import PLACEHOLDER, embedding_base

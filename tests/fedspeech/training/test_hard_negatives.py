@@ -10,12 +10,9 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.models.base import Base
 from fedspeech.seeds import stream
 from fedspeech.training.base_training import Lesson
-from fedspeech.training.hard_negatives import (
-    HardNegatives,
-    against_hard_negatives,
-    scene_features,
-)
+from fedspeech.training.hard_negatives import against_hard_negatives, scene_features
 from fedspeech.training.pretrain import pretrain
+from fedspeech.training.stream_training import HardNegatives
 from tests.fedspeech.training.test_pretrain import TINY, VOCABULARY, Whistles
 
 SMALL = HardNegatives(hours=0.1, mined_per_hour=300, segments=4, epochs=24, learning_rate=0.01)
