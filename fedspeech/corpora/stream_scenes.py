@@ -49,9 +49,20 @@ def keyword_free(seconds: float, targets: Sequence[str], seed: int) -> Iterator[
 
 
 def with_keywords(
-    count: int, targets: Sequence[str], seed: int, lexicon: Mapping[str, str]
+    count: int,
+    targets: Sequence[str],
+    seed: int,
+    lexicon: Mapping[str, str],
+    accents: Sequence[str] = tuple(sorted(ACCENTS)),
 ) -> Iterator[tuple[FloatArray, list[Spoken]]]:
     """Yields scenes with three separate target words each, until there are `count` words.
+
+    Args:
+      count: words.
+      targets: each as often.
+      seed: of everything.
+      lexicon: pronunciations of words that are not built in.
+      accents: of who speaks, each as often.
 
     Raises:
       ValueError: if a target has no pronunciation.
@@ -60,7 +71,7 @@ def with_keywords(
     scenes = -(-count // KEYWORDS_PER_SCENE)
     for first in range(0, scenes, _SCENES_AT_ONCE):
         numbers = range(first, min(first + _SCENES_AT_ONCE, scenes))
-        laid = [_keywords(stream(seed, "keywords", number), phones) for number in numbers]
+        laid = [_keywords(stream(seed, "keywords", number), phones, accents) for number in numbers]
         sounds = _recorded(
             [dry for dry, _ in laid], [("keyword room", seed, number) for number in numbers]
         )
@@ -83,11 +94,11 @@ def _sentences(rng: np.random.Generator, words: Sequence[str]) -> FloatArray:
 
 
 def _keywords(
-    rng: np.random.Generator, phones: Mapping[str, tuple[str, ...]]
+    rng: np.random.Generator, phones: Mapping[str, tuple[str, ...]], accents: Sequence[str]
 ) -> tuple[FloatArray, list[Spoken]]:
     """Single target words of one speaker, each somewhere in its own part of the scene."""
     scene = np.zeros(SCENE_SAMPLES, dtype=np.float32)
-    voice = draw_voice(rng, _accent(rng), Spread())
+    voice = draw_voice(rng, str(rng.choice(accents)), Spread())
     chosen = [str(word) for word in rng.choice(sorted(phones), KEYWORDS_PER_SCENE)]
     part = (SCENE_SAMPLES - _LEAD_SAMPLES) // KEYWORDS_PER_SCENE
     spoken = []
