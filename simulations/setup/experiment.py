@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-<<<<<<< HEAD
-import math
-=======
 import functools
->>>>>>> 2349d03 (Mine the built-in base for what wakes it, and detect on a board by the card's recipe)
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
