@@ -22,11 +22,9 @@ from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 from fedspeech.limits import Count, Positive, Share, check_limits
 from fedspeech.models.base import Base
 from fedspeech.models.kws import pooled_logits
-from fedspeech.seeds import stream
 from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.training.base_training import Lesson, optimize
 from fedspeech.training.pretrain import (
-    BLOCK_CLIPS,
     CLIPS_PER_STREAM,
     PretrainSettings,
     clip_streams,
@@ -35,7 +33,6 @@ from fedspeech.training.pretrain import (
 )
 
 _SCENES_AT_ONCE = 25
-_TAIL = 0.05  # of the clips of either kind, which may be damaged or lie beside their word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,28 +132,6 @@ class StreamTraining:
             ]
 
         optimize((self.encoder, self.head), self._settings, lesson, batches, losses, warm_up=0.2)
-        self._balance(log_mel, labels, contexts, lesson.seed)
-
-    def _balance(self, log_mel: Tensor, labels: Tensor, contexts: Tensor, seed: int) -> None:
-        """Moves the biases of the labels for no target word between clips of both kinds.
-
-        A stream holds more of what is hard than clips do, so that the likeliest label of a clip
-        would be none too often. Thresholds stand on log-odds, all of which move alike.
-        """
-        generator = torch.Generator().manual_seed(int(stream(seed, "balance").integers(2**62)))
-        odds = []
-        self.encoder.eval()
-        with torch.no_grad():
-            for clips in torch.split(log_mel, BLOCK_CLIPS):
-                heard = clip_streams(clips, contexts, self._settings, generator)
-                output = self.encoder((heard - self.mean) / self.std)
-                said = clip_windows(output, len(clips), self._settings)
-                odds.append(_log_odds(pooled_logits(said, self.head.weight, self.head.bias)))
-            found, none = torch.cat(odds), len(self.head.bias) - NUM_NEGATIVE_LABELS
-            lowest = found[labels < none].quantile(_TAIL)
-            highest = found[labels >= none].quantile(1 - _TAIL)
-            self.head.bias[none:] += (lowest + highest) / 2
-        self.encoder.train()
 
     def windows(self, count: int) -> Tensor:
         """Outputs of the windows that are hardest now, (count, w, f), before the activation."""
