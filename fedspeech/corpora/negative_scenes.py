@@ -34,6 +34,8 @@ SHARES: Mapping[str, float] = MappingProxyType(
 )
 """Kinds of sound and how much of each there is."""
 
+EVERY_ACCENT = tuple(sorted(ACCENTS))
+
 _SCENES_AT_ONCE = 24
 _UTTERANCES = 8  # of a scene with speech; what does not fit is not said
 
@@ -59,7 +61,7 @@ def negative_scenes(
     seed: int,
     lexicon: Mapping[str, str],
     shares: Mapping[str, float] = SHARES,
-    accents: Sequence[str] = tuple(sorted(ACCENTS)),
+    accents: Sequence[str] = EVERY_ACCENT,
 ) -> Iterator[Scene]:
     """Yields scenes of 12 s until they last `seconds`.
 
@@ -121,7 +123,10 @@ class _Says:
 
     @classmethod
     def of(
-        cls, targets: Sequence[str], lexicon: Mapping[str, str], accents: Sequence[str]
+        cls,
+        targets: Sequence[str],
+        lexicon: Mapping[str, str],
+        accents: Sequence[str] = EVERY_ACCENT,
     ) -> _Says:
         """Leaves out what sounds like a target."""
         known = {**PRONUNCIATIONS, **lexicon}

@@ -11,7 +11,7 @@ from fedspeech.models.base import Base
 from fedspeech.seeds import stream
 from fedspeech.training.base_training import Lesson
 from fedspeech.training.hard_negatives import against_hard_negatives, scene_features
-from fedspeech.training.pretrain import pretrain
+from fedspeech.training.pretrain import base_accuracy, pretrain
 from fedspeech.training.stream_training import HardNegatives
 from tests.fedspeech.training.test_pretrain import TINY, VOCABULARY, Whistles
 
@@ -48,7 +48,9 @@ def whistles():
 
 @pytest.fixture(scope="module")
 def lesson(whistles):
-    return Lesson(corpus=whistles, utterances=whistles.of(*range(8)), seed=1)
+    return Lesson(
+        corpus=whistles, utterances=whistles.of(*range(8)), validation=whistles.of(8, 9), seed=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +79,19 @@ def test_decoys_of_new_scenes_no_longer_wake_and_new_speakers_are_still_found(
 
 
 @pytest.mark.slow
-def test_the_record_names_the_base_before_and_what_was_mined(start, listener):
+def test_the_record_names_the_base_before_and_what_was_mined(start, listener, whistles):
     expected = {"started_from": start.sha256, "mined_hours": 0.1}
     assert expected.items() <= listener.provenance.items()
+    validating = whistles.of(8, 9)
+    right = base_accuracy(listener, whistles, validating)
+    assert listener.provenance["validation_accuracy"] == round(right, 4)
+    moved = listener.head_bias.copy()
+    for shift in (-2, 2):
+        moved[2:] = listener.head_bias[2:] + np.float32(shift)
+        other = dataclasses.replace(listener, head_bias=moved)
+        assert base_accuracy(other, whistles, validating) <= right, (
+            "the biases are where most is right"
+        )
     assert listener.vocabulary == start.vocabulary
     np.testing.assert_array_equal(listener.built_in.feature_mean, start.built_in.feature_mean)
 
