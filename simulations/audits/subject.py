@@ -164,7 +164,7 @@ class Subject:
             adapter=query.built,
             training=query.training,
             optimizer=query.optimizer,
-            background=self.arrays.background,
+            background=self.arrays.background_of(0),
             speakers=self.public,
             candidates=tuple(KnownSpeaker(clips=clips) for clips in held),
             contributions=query.contributions,
@@ -214,7 +214,7 @@ def subject_of(experiment: Experiment, built: BuiltExperiment, embed: Embedder) 
 def _personalization(experiment: Experiment, arrays: PopulationArrays) -> LocalTraining:
     """As the evaluation of held-out phones adapts by gradients: all clips in every step."""
     settings = experiment.scenario.personalization
-    most = int(np.diff(arrays.offsets).max()) + len(arrays.background)
+    most = int(np.diff(arrays.offsets).max()) + len(arrays.background_of(0))
     return LocalTraining(
         learning_rate=settings.learning_rate, batch_size=most, local_epochs=settings.epochs,
         max_examples=most,
