@@ -21,13 +21,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Vocabulary
+from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.negative_scenes import SHARES, negative_scenes
 from fedspeech.corpora.synthetic import PRETRAINING_ACCENT
 from fedspeech.models.base import Base, Provenance
@@ -35,7 +34,6 @@ from fedspeech.models.kws import KwsEncoder
 from fedspeech.training.base_training import (
     Lesson,
     Progress,
-    blocks,
     synthetic,
     trained_base,
 )
@@ -53,7 +51,6 @@ VERSION = 1
 """Raised by whoever changes what the same settings lead to; cached bases are then made again."""
 
 MINED_SEED = 2_000
-_SHIFTS = np.linspace(-5, 5, 101, dtype=np.float32)
 
 
 def scene_features(
@@ -113,32 +110,9 @@ def against_hard_negatives(
     figures: dict[str, str | float] = {
         "mined_hours": mining.hours, "mined_accents": " ".join(mining.accents)
     }  # fmt: skip
-    made = dataclasses.replace(made, hard_negatives=hardest[0].numpy())
-    if lesson.validation:
-        made = _balanced(made, lesson)
-        right = base_accuracy(made, lesson.corpus, lesson.validation)
-        figures["validation_accuracy"] = round(right, 4)
-    return dataclasses.replace(made, provenance={**made.provenance, **figures})
-
-
-def _balanced(base: Base, lesson: Lesson) -> Base:
-    """Moves the biases of the labels for no target word until most validation clips are right.
-
-    A stream holds more of what is hard than clips do, so that the likeliest label of a clip would
-    be none too often. One number is chosen, which no threshold on log-odds depends on; clips that
-    trained the base are right whatever it is.
-    """
-    none = len(base.head_bias) - NUM_NEGATIVE_LABELS
-    right = np.zeros(len(_SHIFTS), np.int64)
-    for block in blocks(lesson.validation, BLOCK_CLIPS):
-        output = base.encoder_output(base.heard(lesson.corpus, block))
-        logits = base.logits(output).numpy()[np.newaxis].repeat(len(_SHIFTS), axis=0)
-        logits[:, :, none:] += _SHIFTS[:, np.newaxis, np.newaxis]
-        labels = base.vocabulary.encode([clip.word for clip in block])
-        right += (logits.argmax(axis=2) == labels).sum(axis=1)
-    bias = base.head_bias.copy()
-    bias[none:] += _SHIFTS[right == right.max()].mean()
-    return dataclasses.replace(base, head_bias=bias)
+    return dataclasses.replace(
+        made, hard_negatives=hardest[0].numpy(), provenance={**made.provenance, **figures}
+    )
 
 
 def synthetic_listener(

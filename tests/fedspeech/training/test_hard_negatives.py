@@ -85,13 +85,6 @@ def test_the_record_names_the_base_before_and_what_was_mined(start, listener, wh
     validating = whistles.of(8, 9)
     right = base_accuracy(listener, whistles, validating)
     assert listener.provenance["validation_accuracy"] == round(right, 4)
-    moved = listener.head_bias.copy()
-    for shift in (-2, 2):
-        moved[2:] = listener.head_bias[2:] + np.float32(shift)
-        other = dataclasses.replace(listener, head_bias=moved)
-        assert base_accuracy(other, whistles, validating) <= right, (
-            "the biases are where most is right"
-        )
     assert listener.vocabulary == start.vocabulary
     np.testing.assert_array_equal(listener.built_in.feature_mean, start.built_in.feature_mean)
 
