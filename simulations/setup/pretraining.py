@@ -143,8 +143,8 @@ class BaseTraining:
         )
         base = pretrain(lesson, vocabulary, PretrainSettings.of(self.encoder))
         if self.hard_negative_hours:
-            mining, spec = HardNegatives(hours=self.hard_negative_hours), base.built_in.frontend
-            scenes = scene_features(spec, mining, roles.targets, lexicon, self.progress)
+            mining, frontend = HardNegatives(hours=self.hard_negative_hours), base.built_in.frontend
+            scenes = scene_features(frontend, mining, roles.targets, lexicon, self.progress)
             base = against_hard_negatives(base, lesson, scenes, mining)
         held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
         figures = _figures(_counts(base, corpus, held_out), roles)
