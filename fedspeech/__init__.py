@@ -120,6 +120,7 @@ PUBLIC: Mapping[str, str] = {
     "rollout_status": "simulations.api.rollout:rollout_status",
     "scenarios": "simulations.api.scenarios:scenarios",
     "secagg_cost": "simulations.api.secagg:secagg_cost",
+    "share": "simulations.api.sharing:share",
     "share_check": "simulations.api.sharing:share_check",
     "share_recheck": "simulations.api.sharing:share_recheck",
     "simulate": "simulations.api.run:simulate",

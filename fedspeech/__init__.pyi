@@ -86,6 +86,7 @@ from simulations.api.scenarios import read_scenario as read_scenario
 from simulations.api.scenarios import scenarios as scenarios
 from simulations.api.scenarios import to_toml as to_toml
 from simulations.api.secagg import secagg_cost as secagg_cost
+from simulations.api.sharing import share as share
 from simulations.api.sharing import share_check as share_check
 from simulations.api.sharing import share_recheck as share_recheck
 from simulations.api.tuning import Tuned as Tuned
@@ -192,6 +193,7 @@ __all__ = [
     "rollout_status",
     "scenarios",
     "secagg_cost",
+    "share",
     "share_check",
     "share_recheck",
     "simulate",

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 import click
 import typer
+import typer.core
 
 from fedspeech import __version__
 from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
@@ -94,12 +95,26 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
       "statement": rollout.statement, "hear": rollout.hear, "simulate": rollout.simulate}),
     ("phone", "What a phone holds, and what left it.", {"show": phone.show}),
     ("share", "Nothing leaves unread: hold files against the policy of an audience.",
-     {"check": share.check, "recheck": share.recheck}),
+     {"run": share.run, "check": share.check, "recheck": share.recheck}),
     ("deploy", "Deploy over TLS: run locally, make keys.",
      {"local": deploy.local, "keys": deploy.keys}),
 )  # fmt: skip
+
+
+class _RunGroup(typer.core.TyperGroup):
+    """Takes what is no command for a run folder: `fedspeech share RUN` is `share run RUN`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and what is left of the words."""
+        if "run" in self.commands and args and args[0] not in self.commands:
+            return "run", self.commands["run"], args
+        return super().resolve_command(ctx, args)
+
+
 for group, text, members in _GROUPS:
-    group_app = typer.Typer(no_args_is_help=True, help=text)
+    group_app = typer.Typer(cls=_RunGroup, no_args_is_help=True, help=text)
     for name, member in members.items():
         group_app.command(name)(member)
     app.add_typer(group_app, name=group)

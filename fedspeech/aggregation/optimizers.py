@@ -105,6 +105,17 @@ class FedOpt:
             return GlobalState(state.parameters + scaled, moments)
         return GlobalState(state.parameters + self.learning_rate * step, moments)
 
+    def reach(self, length: float, rounds: int) -> float:
+        """How far means of at most this length can move the parameters in so many rounds.
+
+        A moving average of momentum beta sums to at most 1 / (1 - beta) of its longest term; a
+        step of FedAdam and FedYogi is at most the first moment over tau.
+        """
+        step = self.learning_rate * length
+        if self.optimizer == "fedavgm":
+            return rounds * step / (1 - self.momentum)
+        return rounds * step / (self.adaptivity if "second" in _MOMENTS[self.optimizer] else 1.0)
+
     def _second(self, second: Vector, square: Vector) -> Vector:
         if self.optimizer == "fedyogi":  # v falls slowly, whatever its size
             return second - (1 - self.beta_2) * square * np.sign(second - square)

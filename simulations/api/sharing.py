@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused, FedspeechError
+from fedspeech.files import write_whole
 from simulations.console import Console, Printed, table
 
 if TYPE_CHECKING:
@@ -85,6 +87,90 @@ class ShareRecheck(Printed):
     def __repr__(self) -> str:
         """How many files pass."""
         return f"ShareRecheck({sum(each.passed for each in self.checks)} of {len(self.checks)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Shared(Printed):
+    """What a run handed to an audience.
+
+    Attributes:
+      folder: where the files lie.
+      files: their names, manifests among them.
+      tier: the audience.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    tier: str
+
+    def record(self) -> dict[str, Any]:
+        """Folder, audience and files as plain data."""
+        return {"folder": str(self.folder), "tier": self.tier, "files": list(self.files)}
+
+    def print(self, console: Console) -> None:
+        """Prints where they lie."""
+        console.print(f"for {self.tier} use, each file passed the gate:")
+        for name in self.files:
+            console.print(f"  {self.folder / name}", soft_wrap=True)
+
+    def __repr__(self) -> str:
+        """How many files for whom."""
+        return f"Shared({str(self.folder)!r}, {self.tier!r}, {len(self.files)} files)"
+
+
+def share(
+    run: str | Path,
+    *,
+    to: str,
+    out: str | Path,
+    policy: str | Path,
+    key: str | Path,
+    purpose: str,
+    days: float = 180.0,
+    seeded_noise: bool = False,
+) -> Shared:
+    """Makes the files of a run for an audience, signs them, and writes those that the gate lets by.
+
+        >>> import fedspeech as fs
+        >>> fs.share("runs/quick", to="public", out="published",
+        ...          policy="public.toml", key="signing.pem",
+        ...          purpose="table 2 of the paper")                            # doctest: +SKIP
+        Shared('published', 'public', 2 files)
+
+    Args:
+      run: a run folder.
+      to: the audience: "public", "partner" or "internal".
+      out: a folder that is new or empty.
+      policy: of the audience, a TOML file.
+      key: an Ed25519 key that signs the manifests (`fedspeech ota keys` makes one).
+      purpose: why the files are shared, in words.
+      days: for how long they may be used.
+      seeded_noise: whether noise that could be computed from a seed is meant, as in a trial.
+
+    Raises:
+      ArgumentRefused: if the policy is of another audience, or `out` holds something.
+      GateRefused: if a file does not pass; then none is written.
+    """
+    from fedspeech.rollout.signing import PrivateKey
+    from fedspeech.sharing.policy import Policy
+    from simulations.artifacts.shared_files import shared_files
+
+    place, held = Path(out), Policy.load(Path(policy))
+    if held.tier != to:
+        raise ArgumentRefused(f"`to` is {to}, and the policy is for {held.tier} use")
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ArgumentRefused(f"`out` must be a new or empty folder, got {place}")
+    if not 1 <= days <= 3650:
+        raise ArgumentRefused(f"`days` must be 1 to 3650, got {days}")
+    last = held.today + datetime.timedelta(days=days)
+    made = shared_files(
+        Path(run), tier=held.tier, policy=held, key=PrivateKey.load(Path(key)), purpose=purpose,
+        expires=last.isoformat(), seeded_noise=seeded_noise,
+    )  # fmt: skip
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in made.files.items():
+        write_whole(place / name, content)
+    return Shared(place, tuple(made.files), to)
 
 
 def share_check(

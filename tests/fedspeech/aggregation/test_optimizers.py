@@ -123,3 +123,24 @@ def test_printing_a_state_shows_no_value():
         repr(optimizer_of("fedadam").init(START))
         == "GlobalState(shape=(2,), moments=['first', 'second'])"
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("start", [(1.0, 0.0), (0.6, 0.8)])
+def test_no_sequence_of_means_moves_parameters_farther_than_the_reach(name, start):
+    """Means of one direction go farthest; turning ones less far."""
+    optimizer, rng = optimizer_of(name), np.random.default_rng(1)
+    for turning in (False, True):
+        state = optimizer.init(np.zeros(2))
+        for _ in range(12):
+            mean = rng.normal(size=2) if turning else np.array(start)
+            state = optimizer.apply(state, 0.3 * mean / np.linalg.norm(mean))
+        assert np.linalg.norm(state.parameters) <= optimizer.reach(0.3, 12)
+
+
+def test_the_reach_of_plain_averaging_is_met():
+    optimizer = optimizer_of("fedavg", learning_rate=2.0)
+    state = optimizer.init(np.zeros(2))
+    for _ in range(5):
+        state = optimizer.apply(state, np.array([0.6, 0.8]))
+    np.testing.assert_allclose(np.linalg.norm(state.parameters), optimizer.reach(1.0, 5))

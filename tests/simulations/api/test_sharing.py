@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 import shared_artifacts
+from made_once import quick_run
 from typer.testing import CliRunner
 
 import fedspeech as fs
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import ArgumentRefused, FedspeechError, ScenarioError
 from fedspeech.sharing.policy import Policy
+from simulations.artifacts.shared_files import GateRefused
 from simulations.cli import app
 
 GOOD = shared_artifacts.good()
@@ -114,3 +116,26 @@ def test_a_policy_that_is_none_is_refused(tmp_path, line, said):
     file.write_text(line + "\n")
     with pytest.raises(ScenarioError, match=said):
         Policy.load(file)
+
+
+@pytest.mark.slow
+def test_files_of_a_run_pass_the_gate_or_are_not_written(tmp_path):
+    run, keys = quick_run(), tmp_path / "keys"
+    signing = json.loads((fs.ota_keys(keys) / "trust.json").read_text())["signing"]
+    for tier in ("public", "partner"):
+        policy = tmp_path / f"{tier}.toml"
+        policy.write_text(f'tier = "{tier}"\nk_min = 5\nepsilon = 20\nsigners = ["{signing}"]\n')
+        given = {"to": tier, "policy": policy, "key": keys / "signing.pem", "purpose": "a trial"}
+        with pytest.raises(FedspeechError, match="drawn from its seed"):
+            fs.share(run, out=tmp_path / tier, **given)
+        assert not (tmp_path / tier).exists()
+        found = fs.share(run, out=tmp_path / tier, seeded_noise=True, **given)
+        assert ("adapter.safetensors" in found.files) == (tier == "partner")
+        assert fs.share_recheck(tmp_path / tier, policy=policy).passed
+        assert "not for release" in (tmp_path / tier / "summary.json").read_text()
+        with pytest.raises(ArgumentRefused, match="new or empty"):
+            fs.share(run, out=tmp_path / tier, seeded_noise=True, **given)
+        policy.write_text(policy.read_text().replace("epsilon = 20", "epsilon = 0.1"))
+        with pytest.raises(GateRefused, match=r"at most 0\.1 may have been spent"):
+            fs.share(run, out=tmp_path / "nothing", seeded_noise=True, **given)
+        assert not (tmp_path / "nothing").exists()

@@ -34,7 +34,7 @@ CALLS = {
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
     "deploy keys": {"deployment_keys"},
     "phone show": {"phone_show"},
-    "share check": {"share_check"}, "share recheck": {"share_recheck"},
+    "share run": {"share"}, "share check": {"share_check"}, "share recheck": {"share_recheck"},
     "ota keys": {"ota_keys"}, "ota make": {"ota_make"}, "ota verify": {"ota_verify"},
     "ota enroll": {"ota_enroll"}, "ota apply": {"ota_apply"}, "ota confirm": {"ota_confirm"},
     "ota rollback": {"ota_rollback"}, "ota rotate": {"ota_rotate"},

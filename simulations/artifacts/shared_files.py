@@ -1,0 +1,187 @@
+"""Files that a run hands to an audience, each with a manifest, and none that the gate refuses.
+
+The public gets figures of at least `k_min` phones and the price against readers of the models. A
+partner gets the adapter of the last round as well. Nothing of single phones, of rounds, of time or
+of the server's desk is in the data from which the files are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import numpy as safetensors_numpy
+
+from fedspeech.aggregation.optimizers import FedOpt
+from fedspeech.errors import FedspeechError
+from fedspeech.evaluation.metric import Metric
+from fedspeech.job import Job
+from fedspeech.models.adapters.files import load_adapter
+from fedspeech.models.base import Base
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.queries.training import AdapterTraining
+from fedspeech.rollout.signing import PrivateKey
+from fedspeech.sharing.gate import check_content
+from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor, Tier
+from fedspeech.sharing.policy import Policy
+from simulations.results.redaction import published
+from simulations.results.run_folder import Results, RunFolder, read
+from simulations.results.spent import account, stated
+
+SUMMARY, ADAPTER = "summary.json", "adapter.safetensors"
+
+
+class GateRefused(FedspeechError):
+    """A file of a run does not pass the gate; no file was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharedFiles:
+    """Files of a run for one audience.
+
+    Attributes:
+      files: content by name, manifests among them.
+    """
+
+    files: Mapping[str, bytes]
+
+
+def shared_files(
+    run: Path, *, tier: Tier, policy: Policy, key: PrivateKey, purpose: str, expires: str,
+    seeded_noise: bool = False,
+) -> SharedFiles:  # fmt: skip
+    """Makes the files of a run for an audience, and holds each against its policy.
+
+    Args:
+      run: its folder.
+      tier: the audience.
+      policy: of the audience.
+      key: signs the manifests.
+      purpose: in words.
+      expires: last day of use, ISO 8601.
+      seeded_noise: whether noise from a seed is meant, as in a trial.
+
+    Raises:
+      FedspeechError: if the run has no end, or its noise could be computed from its seed.
+      GateRefused: naming file, rule and place.
+    """
+    folder, results = RunFolder(run), read(run)
+    if results.summary is None:
+        raise FedspeechError(f"{run} has no summary.json: its run was killed before it could end")
+    job = Job.load(folder.job)
+    if job.noise_entropy == "seeded" and job.plan.noise_multiplier > 0 and not seeded_noise:
+        raise FedspeechError(
+            f"the noise of {run.name} is drawn from its seed, so whoever guesses the seed computes "
+            'it: run it with noise_entropy = "os", or say --seeded-noise for a trial'
+        )
+    ledger = account(folder, job, results.summary)
+    guarantee = stated(ledger, results.rows, job)
+    head = str(ledger.head)
+    common: dict[str, Any] = {
+        "tier": tier, "purpose": purpose, "expires": expires, "contributors": job.plan.population,
+        "consent_epoch": policy.revocation_epoch, "plan_fingerprint": job.plan.fingerprint,
+        "claim": _claim(guarantee, head), "parents": (_sha256(folder.summary.read_bytes()),),
+    }  # fmt: skip
+    made = {SUMMARY: (_summary(results, guarantee, policy.k_min), _of_a_summary())}
+    if tier != "public":
+        made[ADAPTER] = _adapter(folder, job)
+    files: dict[str, bytes] = {}
+    for name, (content, own) in made.items():
+        manifest = Manifest(file=name, sha256=_sha256(content), **common, **own).sign(key).write()
+        _require(name, content, manifest, policy)
+        files |= {name: content, f"{name}.manifest.json": manifest}
+    return SharedFiles(files)
+
+
+def _of_a_summary() -> dict[str, Any]:
+    steps = ("figures of the server and of single phones removed", "small segments withheld")
+    return {"kind": "summary", "steps": steps}
+
+
+def _summary(results: Results, guarantee: Guarantee, k_min: int) -> bytes:
+    """Figures of enough phones, and the price against those who read them."""
+    summary = published(results).summary
+    assert summary is not None
+    metrics = [metric for section in summary.sections for metric in section.metrics]
+    kept = [metric for metric in metrics if (metric.phones or 0) >= k_min]
+    document: dict[str, Any] = {
+        "scenario": summary.scenario,
+        "rounds": summary.adapter_rounds,
+        "adapter": summary.adapter,
+        "parameters": summary.parameters,
+        "k_min": k_min,
+        "note": summary.noise_notice or "",
+        "withheld": f"{len(metrics) - len(kept)} figures of fewer than {k_min} phones",
+        "metrics": [dict(_row(metric)) for metric in kept],
+    }
+    if math.isfinite(guarantee.epsilon_release):
+        document["privacy"] = {
+            "epsilon": guarantee.epsilon_release, "delta": guarantee.delta,
+            "relation": guarantee.relation_release, "mechanism": guarantee.mechanism,
+            "unit": guarantee.unit, "accountant": guarantee.accountant, "trust": guarantee.trust,
+        }  # fmt: skip
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _row(metric: Metric) -> Iterator[tuple[str, Any]]:
+    yield from (("name", metric.name), ("value", metric.value), ("unit", metric.unit))
+    yield from (("phones", metric.phones), ("model", metric.model), ("variant", metric.variant))
+    if metric.segment is not None:
+        yield "segment", f"{metric.segment.name}: {metric.segment.value}"
+    if metric.interval is not None:
+        yield from (("low", metric.interval.low), ("high", metric.interval.high))
+
+
+def _adapter(folder: RunFolder, job: Job) -> tuple[bytes, dict[str, Any]]:
+    """Tensors of the adapter of the last round, and how long a run can make them."""
+    base = Base.load(folder.base)
+    adapter, tensors = load_adapter(folder.adapter, base)
+    start = adapter.initial(base.head_weight, base.head_bias)
+    declared = {
+        name: Tensor(dtype=str(array.dtype), shape=array.shape) for name, array in tensors.items()
+    }
+    return safetensors_numpy.save(dict(tensors)), {
+        "kind": "adapter",
+        "steps": (f"{job.plan.rounds} rounds of sums", "the adapter after the last round"),
+        "tensors": declared,
+        "norm_bound": _length(start) + _reach(job),
+    }
+
+
+def _reach(job: Job) -> float:
+    """How far rounds can move an adapter whose means the plan bounds; infinity if nobody knows."""
+    plan, query = job.plan, job.query
+    optimizer = query.optimizer if isinstance(query, AdapterTraining) else None
+    if not isinstance(optimizer, FedOpt) or plan.adaptive_clipping is not None:
+        return math.inf
+    return optimizer.reach(plan.norm_bound * plan.clip_norm / plan.expected_in_sum, plan.rounds)
+
+
+def _claim(guarantee: Guarantee, head: str) -> PrivacyClaim | None:
+    if not math.isfinite(guarantee.epsilon_release):
+        return None
+    return PrivacyClaim(
+        epsilon=guarantee.epsilon_release, delta=guarantee.delta, mechanism=guarantee.mechanism,
+        relation=guarantee.relation_release, ledger_head=head,
+    )  # fmt: skip
+
+
+def _require(name: str, content: bytes, manifest: bytes, policy: Policy) -> None:
+    findings = check_content(name, content, manifest, policy).findings
+    if findings:
+        listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
+        raise GateRefused(f"{name} does not pass the gate; nothing was written\n{listed}")
+
+
+def _length(tensors: Mapping[str, np.ndarray[Any, Any]]) -> float:
+    return float(np.linalg.norm(np.concatenate([each.ravel() for each in tensors.values()])))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
