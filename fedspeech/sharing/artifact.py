@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,26 +50,30 @@ class Artifact:
 
     def leaves(self) -> Iterator[Leaf]:
         """Every value of its documents, and every string of an adapter's header."""
-        for where, document in self.documents:
-            yield from _leaves(where, "", document)
+        for where, key, value in self._containers:
+            for name, inner in _inside(value):
+                if not isinstance(inner, dict | list):
+                    plain = inner.isoformat() if hasattr(inner, "isoformat") else inner
+                    yield Leaf(_below(where, name), name if isinstance(name, str) else key, plain)
         for key, value in self.metadata.items():
             yield Leaf(f"metadata.{key}", key, value)
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """Every key of its documents and where it stands."""
+        """Every key of its documents, and the first place of each."""
+        found: dict[str, str] = {}
         for where, value in self.objects():
             for key in value:
-                yield f"{where}.{key}".lstrip("."), key
+                if key not in found:
+                    found[key] = _below(where, key)
+        return iter([(where, key) for key, where in found.items()])
 
     def objects(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Every object of its documents and where it stands."""
-        for where, value in self._nodes():
-            if isinstance(value, dict):
-                yield where, value
+        return ((where, value) for where, _, value in self._containers if isinstance(value, dict))
 
     def lists(self) -> Iterator[tuple[str, list[Any]]]:
         """Every list of its documents and where it stands; columns of tables too."""
-        for where, value in self._nodes():
+        for where, _, value in self._containers:
             if isinstance(value, list):
                 yield where, value
         for where, rows in self.tables():
@@ -81,42 +86,51 @@ class Artifact:
             rows = [row for _, row in self.documents if isinstance(row, dict)]
             if rows:
                 yield "lines", rows
-        for where, value in self._nodes():
+        for where, _, value in self._containers:
             if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
                 yield where, value
 
     def strings(self) -> Iterator[tuple[str, str]]:
-        """Every text in it and where it stands: keys, values and lines."""
-        yield "file name", self.name
+        """Every text in it, keys, values and lines, and the first place of each."""
+        return iter(self._strings)
+
+    @functools.cached_property
+    def _strings(self) -> tuple[tuple[str, str], ...]:
+        found = {self.name: "file name"}
         for where, key in self.names():
-            yield f"{where} (key)", key
+            found.setdefault(key, f"{where} (key)")
         for leaf in self.leaves():
-            if isinstance(leaf.value, str):
-                yield leaf.where, leaf.value
+            if isinstance(leaf.value, str) and leaf.value not in found:
+                found[leaf.value] = leaf.where
         for name in self.tensors:
-            yield f"tensor {name}", name
+            found.setdefault(name, f"tensor {name}")
         if not self.documents or self.kind == "html":
             for number, line in enumerate(self.text.splitlines(), 1):
-                yield f"line {number}", line
+                found.setdefault(line, f"line {number}")
+        return tuple((where, text) for text, where in found.items())
 
-    def _nodes(self) -> Iterator[tuple[str, Any]]:
-        pending = list(reversed(self.documents))
+    @functools.cached_property
+    def _containers(self) -> tuple[tuple[str, str, Any], ...]:
+        """Objects and lists: place, the nearest name, and what they hold."""
+        pending = [(where, "", document) for where, document in reversed(self.documents)]
+        found = []
         while pending:
-            where, value = pending.pop()
-            yield where, value
-            inner = value.items() if isinstance(value, dict) else ()
-            listed = enumerate(value) if isinstance(value, list) else ()
-            pending += [(f"{where}.{key}".lstrip("."), each) for key, each in inner]
-            pending += [(f"{where}[{place}]", each) for place, each in listed]
+            where, key, value = pending.pop()
+            found.append((where, key, value))
+            pending += [
+                (_below(where, name), name if isinstance(name, str) else key, inner)
+                for name, inner in _inside(value)
+                if isinstance(inner, dict | list)
+            ]
+        return tuple(found)
 
 
-def _leaves(where: str, key: str, value: Any) -> Iterator[Leaf]:
-    pending = [(where, key, value)]
-    while pending:
-        place, name, found = pending.pop()
-        if isinstance(found, dict):
-            pending += [(f"{place}.{one}".lstrip("."), one, each) for one, each in found.items()]
-        elif isinstance(found, list):
-            pending += [(f"{place}[{at}]", name, each) for at, each in enumerate(found)]
-        else:
-            yield Leaf(place, name, found if not hasattr(found, "isoformat") else found.isoformat())
+def _inside(value: Any) -> Iterable[tuple[str | int, Any]]:
+    """What an object or a list holds, by name or number; a value alone holds itself."""
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ((0, value),)
+
+
+def _below(where: str, name: str | int) -> str:
+    return f"{where}[{name}]" if isinstance(name, int) else f"{where}.{name}" if where else name

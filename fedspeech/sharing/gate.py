@@ -39,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     content_rules.network_address,
     people_rules.identity,
     people_rules.private_transcript,
+    people_rules.personal_text,
     people_rules.small_cell,
     people_rules.cell_by_subtraction,
     people_rules.rate_without_count,

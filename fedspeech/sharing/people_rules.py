@@ -11,12 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from fedspeech.device.redaction.redactor import Redactor
 from fedspeech.sharing.finding import Candidate, Found
 from fedspeech.sharing.schema import OBSERVED, ONE_PERSON, PEOPLE, TOTALS
 
 _RATE = re.compile(
     r"(?:^|_)(?:accuracy|rate|share|fraction|percent|percentage|ratio|wer|cer|eer|frr|far|fnr|fpr|"
     r"precision|recall|f1|auc|mean|median|average|proportion)(?:$|_(?!hz))", re.I,
+)  # fmt: skip
+_PLACEHOLDER = re.compile(r"\[([A-Z_]+)\]")
+_OF_A_PERSON = frozenset(("PHONE", "EMAIL", "ADDRESS", "CARD", "ACCOUNT", "SECRET"))
+"""Numbers of a file, such as digests, look like ids and places: the registry names real ones."""
+_DIGEST = re.compile(r"[0-9a-f]{32,}")
+_STARTS = re.compile(
+    r"(?:\d[ ().-]*){7}|@|\bdot\b|(?:\b(?:one|two|three|four|five|six|seven|eight|nine|zero|oh|double|"
+    r"triple)\b[ -]*){3}|\b(?:password|passcode|pass|pin|code|secret|key|street|st|road|rd|avenue|lane|"
+    r"drive|way|apartment|flat|account|iban|card)\b", re.I,
 )  # fmt: skip
 _HEX = re.compile(r"[0-9a-f]{12,}", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -43,6 +53,22 @@ def private_transcript(shared: Candidate) -> Found:
     for where, text in shared.artifact.strings():
         if not said.isdisjoint(_of_three(text)):
             yield where, "three words in a row that stand in a private transcript"
+
+
+def personal_text(shared: Candidate) -> Found:
+    """No telephone number, e-mail, address, card, account or secret of anybody."""
+    redactors = [Redactor(shared.policy.identities, region) for region in shared.policy.regions]
+    for where, text in shared.artifact.strings():
+        if not _worth_reading(text):
+            continue
+        found = {
+            name
+            for redactor in redactors
+            for name in _PLACEHOLDER.findall(redactor.redact(text).redacted)
+            if name in _OF_A_PERSON and f"[{name}]" not in text
+        }
+        for name in sorted(found):
+            yield where, f"what a phone redacts as {name}"
 
 
 def small_cell(shared: Candidate) -> Found:
@@ -99,9 +125,10 @@ def row_per_person(shared: Candidate) -> Found:
             yield f"{where}[].{named[0]}", "rows of single people"
         elif len(rows) > 1 and len(rows) == people:
             yield where, f"one row for each of {people} contributors"
-    for where, key in shared.artifact.names():
-        if key.lower() in ONE_PERSON and "[" not in where:
-            yield where, "a figure of one person"
+    for where, row in shared.artifact.objects():
+        for key in row if "[" not in where else ():
+            if key.lower() in ONE_PERSON:
+                yield f"{where}.{key}".lstrip("."), "a figure of one person"
 
 
 def _by_subtraction(where: str, rows: Sequence[Mapping[str, Any]], key: str, k_min: int) -> Found:
@@ -161,6 +188,11 @@ def _without(cell: tuple[str | None, ...], place: int) -> tuple[str | None, ...]
 def _number(value: object) -> bool:
     """Whether a value is a number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _worth_reading(text: str) -> bool:
+    """Whether a text has what redaction starts from; digests have none of it."""
+    return len(text) > 5 and not _DIGEST.fullmatch(text) and bool(_STARTS.search(text))
 
 
 def _squashed(text: str) -> list[str]:
