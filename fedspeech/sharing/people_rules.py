@@ -24,9 +24,9 @@ _OF_A_PERSON = frozenset(("PHONE", "EMAIL", "ADDRESS", "CARD", "ACCOUNT", "SECRE
 """Numbers of a file, such as digests, look like ids and places: the registry names real ones."""
 _DIGEST = re.compile(r"[0-9a-f]{32,}")
 _STARTS = re.compile(
-    r"(?:\d[ ().-]*){7}|@|\bdot\b|(?:\b(?:one|two|three|four|five|six|seven|eight|nine|zero|oh|double|"
-    r"triple)\b[ -]*){3}|\b(?:password|passcode|pass|pin|code|secret|key|street|st|road|rd|avenue|lane|"
-    r"drive|way|apartment|flat|account|iban|card)\b", re.I,
+    r"(?:\d[ ().-]*){7}|@|\bdot\b|(?:\b(?:one|two|three|four|five|six|seven|eight|nine|zero|oh|"
+    r"double|triple)\b[ -]*){3}|\b(?:password|passcode|pass|pin|code|secret|key|street|st|road|rd|"
+    r"avenue|lane|drive|way|apartment|flat|account|iban|card)\b", re.I,
 )  # fmt: skip
 _HEX = re.compile(r"[0-9a-f]{12,}", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
