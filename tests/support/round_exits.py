@@ -71,7 +71,7 @@ EXITS = {
         "clients.node check_bundle ProtocolAbort",
         "clients.client_shard ClientShard.enter ProtocolAbort",
         "clients.client_shard ClientShard.update ProtocolAbort",
-        "clients.client_shard ClientShard.vectors ProtocolAbort",
+        "clients.client_shard ClientShard.blocks ProtocolAbort",
         "clients.masked MaskedShard._mask ProtocolAbort",
         "fedspeech.secagg.exchange History.entering Replayed",
         "fedspeech.secagg.client Phone.accept Malformed",
