@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from fedspeech.audits.attack import Attack
 from fedspeech.audits.attributes import TRAIT_ATTACKS
+from fedspeech.audits.inversion import INVERSION
 from fedspeech.audits.membership import MEMBERSHIP
 from fedspeech.audits.speaker_reidentification import EVALUATION, REIDENTIFICATION, UPDATE_LINKING
 from fedspeech.errors import ArgumentRefused
 
 ATTACKS: tuple[Attack, ...] = (
-    *REIDENTIFICATION, *UPDATE_LINKING, *EVALUATION, *MEMBERSHIP, *TRAIT_ATTACKS,
+    *REIDENTIFICATION, *UPDATE_LINKING, *EVALUATION, *MEMBERSHIP, *INVERSION, *TRAIT_ATTACKS,
 )  # fmt: skip
 CANARIES = "canaries"
 

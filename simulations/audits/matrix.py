@@ -132,7 +132,7 @@ def _cell(subject: Subject, played: Played, view: View, seen: Shown, attack: Att
     try:
         name = f"{view.key} {key_of(attack)}"
         told["metrics"] = attacked(subject, played, seen, attack, masked=view.masked, name=name)
-    except NothingToAsk as error:
+    except ValueError as error:  # an attack says so of what it cannot be used on
         told["unasked"] = str(error)
     return Cell(
         observer=view.observer,
