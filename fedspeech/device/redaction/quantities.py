@@ -48,7 +48,7 @@ _MOST_QUANTITY = 6  # digits of what is said digit by digit and still is a quant
 # Everywhere: numbers of help that a phone dials in any country, and lines for people in crisis.
 EMERGENCY = listed(
     """911 112 999 000 110 119 111 101 100 102 103 108 1091 1098 115 114 15 17 18 116000 116006
-    116111 116117 116123 988 933 995 118 117 122 190 192 193 194 105"""
+    116111 116117 116123 3919 181 988 933 995 118 117 122 190 192 193 194 105"""
 )
 
 
@@ -133,6 +133,8 @@ def _is_weight(draft: Draft, run: Run, unit: int) -> bool:
 
 
 def _is_paid(draft: Draft, run: Run) -> bool:
+    if draft.word(run.first - 1) in ("send", "give") and draft.word(run.after) == "to":
+        return True
     for index in range(run.first - 1, max(run.first - 6, -1), -1):
         if draft.ends_sentence(index):
             return False

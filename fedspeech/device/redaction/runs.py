@@ -16,6 +16,7 @@ from fedspeech.device.redaction.vocabulary import FILLERS, REPEATS, compound_num
 _BETWEEN_WORDS = re.compile(r"[ \-,.()/]{0,4}")
 _BETWEEN_DIGITS = re.compile(r"[ \-.()/]{0,4}")
 _ORDINALS = frozenset({"st", "nd", "rd", "th"})
+_BEFORE_A_SCALE = frozenset({"a", "couple", "few", "several", "of"})
 _MOST_GROUPS = 48  # so that a rule that asks at every word takes time that grows with the text
 _SILENT = FILLERS | {"dash", "hyphen", "space", "bindestrich", "tiret"}
 
@@ -108,8 +109,8 @@ def _group_at(draft: Draft, index: int) -> tuple[str, int, bool] | None:
         return str(whole), index + 1, whole >= 1000
     if value is None:
         return None
-    if value >= 100:  # "hundred": a number only behind another, and behind "a"
-        return _scaled(draft, 1, index) if draft.word(index - 1) == "a" else None
+    if value >= 100:  # "hundred": a number only behind another, or "a", or "couple"
+        return _scaled(draft, 1, index) if draft.word(index - 1) in _BEFORE_A_SCALE else None
     value, behind = _below_hundred(draft, index)
     if (_value(draft, behind) or 0) >= 100 and _flows(draft, behind - 1):
         return _scaled(draft, value, behind)
