@@ -129,6 +129,14 @@ def test_a_probe_is_not_compared_with_itself_where_that_does_not_count():
     assert (eer.phones, first.phones, first.counted) == (2, 2, 4)
 
 
+def test_pairs_of_two_speakers_that_do_not_count_stand_in_no_way():
+    counted = np.array([[True, False, True]])
+    trials = of_columns(np.array([[1.0, 9.0, 0.0]]), [0], counted=counted)
+    assert (trials.ranks.tolist(), trials.first.tolist()) == ([1], [1])
+    assert trials.first_by_chance == 0.5
+    assert linking_metrics(trials, np.random.default_rng(1))[0].value == 0
+
+
 @pytest.mark.parametrize(
     ("scores", "truth"),
     [
