@@ -21,7 +21,9 @@ from fedspeech.rollout.guardrails import SegmentCounts
 from simulations.analytics.plan_file import EVALUATION, PlanFile, read_plan
 from simulations.console import Console, Printed, table
 
-ANSWER, PLAN, TRUTH = "analysis.json", "plan.toml", "simulation_only/truth.json"
+ANSWER, PAGE, PLAN, TRUTH = (
+    "analysis.json", "analysis.html", "plan.toml", "simulation_only/truth.json",
+)  # fmt: skip
 SCHEMA_VERSION = 1
 HELD_OUT = "The phones that were asked are those that federate; held-out phones join no round."
 
@@ -193,13 +195,13 @@ class Analysis(Printed):
             )
         if self.noise_notice:
             console.print(self.noise_notice)
-        console.print(f"folder: {self.path}", soft_wrap=True)
+        console.print(f"folder: {self.path}, as a page: {PAGE}", soft_wrap=True)
 
     def _rows(self, factor: float) -> Iterator[list[str]]:
         """One row per cell, its figures times a factor."""
 
         def shown(value: float | None) -> str:
-            return "" if value is None else _number(value * factor)
+            return "" if value is None else number(value * factor)
 
         truth: Sequence[Metric | None] = self.truth or [None] * len(self.estimates)
         for one, true in zip(self.estimates, truth, strict=True):
@@ -225,7 +227,7 @@ def _holds(estimate: Estimate, true: float) -> bool:
     return estimate.low <= true <= estimate.high
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """A figure with four digits, whole where it is large."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 

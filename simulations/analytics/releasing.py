@@ -23,9 +23,10 @@ from fedspeech.queries.withholding import withhold
 from fedspeech.round import ServerState
 from server.rounds import RoundRecord
 from server.rows import LEDGER
-from simulations.analytics.answer import PLAN, Analysis
+from simulations.analytics.answer import PAGE, PLAN, Analysis
 from simulations.analytics.asked import Asked
 from simulations.analytics.evaluating import counts_of
+from simulations.analytics.page import render
 from simulations.analytics.truth import truths
 from simulations.engines.carrying import carrier
 from simulations.engines.flower import require_engine
@@ -101,6 +102,7 @@ def release(
         with progress.stage("answer"):
             analysis = _answer(asked, job, folder, found)
             analysis.save()
+            write_text(folder / PAGE, render(analysis))
             # The server keeps no cell that readers do not see; and phones that answered once need
             # not remember it for another server, which the ledger would refuse.
             for left in (CHECKPOINTS, PHONES):

@@ -22,6 +22,7 @@ from simulations.report import phrasing
 from simulations.report.figures import Figure
 
 _NOTHING = "'none'"
+_ROOMS = ("report", "tuning", "audits", "analytics")  # that have templates
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
 
@@ -30,12 +31,10 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
 
     Without the extra that draws plots, every figure is the table that it has in any case.
     """
-    no_plots = lacking("plots")
-    carried = [] if no_plots else scripts()
+    no_plots = lacking("plots") if figures else ""
+    carried = [] if no_plots or not figures else scripts()
     environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("simulations", room) for room in ("report", "tuning", "audits")]
-        ),
+        loader=ChoiceLoader([PackageLoader("simulations", room) for room in _ROOMS]),
         autoescape=True,
         # A misspelled name is then an error, where it would leave a gap beside an epsilon.
         undefined=StrictUndefined,

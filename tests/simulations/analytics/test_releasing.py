@@ -81,6 +81,19 @@ def test_an_answer_is_noisy_cells_with_intervals_and_its_price(released):
     assert (opened["purpose"], opened["window"]["says"]) == ("analytics", "Histogram by device")
 
 
+def test_the_page_shows_what_is_published_and_why_the_rest_is_not(released):
+    found, _ = released
+    page = (found.path / "analysis.html").read_text()
+    assert page.count('class="dot"') == len(found.published)
+    for one in found.estimates:
+        assert ", ".join((*one.segment, *one.cell)) in page
+        assert one.remark.removeprefix("withheld: ") in page
+    assert f"{found.published[0].value:.4g}" in page
+    assert page.count("epsilon_release") == 1  # nothing else is on the ledger
+    assert "truth" not in page
+    assert "<script" not in page.replace('<script type="application/json"', "")
+
+
 def found_phones(found):
     return fs.read_scenario(found.path / "scenario.toml")
 
