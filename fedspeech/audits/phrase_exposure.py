@@ -118,7 +118,7 @@ class Recognition:
     @property
     def knowledge(self) -> str:
         """What the attacker has."""
-        return f"the first and the last release, a decoder, and {_SPOKEN}"
+        return f"the first and the last release, a decoder that knows the phrases, and {_SPOKEN}"
 
     def guess(
         self, transcript: Transcript, knowledge: Knowledge, rng: np.random.Generator
@@ -144,8 +144,10 @@ class Recognition:
             raise ValueError(
                 f"recognition of phrases needs a base that writes text, got {alphabet}"
             )
-        names = {"phrases": knowledge.phrases} if self.listed else {}
-        search = BeamDecoder(alphabet, BigramLanguageModel.of(()), names)
+        names = {"phrases": knowledge.phrases}
+        said = [alphabet.decode(row) for clips in spoken for row in clips.labels]
+        language_model = BigramLanguageModel.of(said, names)
+        search = BeamDecoder(alphabet, language_model, names if self.listed else None)
         found = []
         for phrase, clips in zip(knowledge.phrases, spoken, strict=True):
             logits = score_clips(knowledge.adapter, model[np.newaxis], clips.embeddings)[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from fedspeech.audits.phrase_exposure import (
     by_chance,
     exposures,
 )
+from fedspeech.audits.transcript import Transcript
+from fedspeech.corpora.corpus import Alphabet
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
@@ -88,6 +91,32 @@ def test_a_repeated_phrase_is_exposed_where_nothing_protects_it(attack):
 def test_noise_hides_it(attack):
     """Within three deviations of guessing."""
     assert abs(exposed(attack, noise_multiplier=100.0) - by_chance(len(PHRASES))) < 1.5
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_recognition_counts_what_is_newly_written_down(listed):
+    """From a model that says nothing to one that knows every letter's sound."""
+    sounds, spec = stream(0, "sounds").normal(size=(LETTERS, FEATURES)), SENTENCES.built.spec
+    weight = np.vstack([np.zeros(FEATURES), 5 * sounds]).astype(np.float32)
+    # Shifted above the activation's threshold, and back.
+    bias = np.concatenate([[-1e3], -2.5 * (sounds**2).sum(1)]) - 10 * weight.sum(1)
+    knowing = spec.flatten({
+        "scale": np.ones(FEATURES, np.float32), "shift": np.full(FEATURES, 10, np.float32),
+        "head_weight": weight, "head_bias": bias.astype(np.float32),
+    })  # fmt: skip
+    plan = dataclasses.replace(PLAN, dimension=spec.size)
+    releases = np.stack([np.zeros_like(knowing), knowing])
+    seen = Transcript(observer="reader", plan=plan, releases=releases)
+    clips = spoken(PHRASES, 5).joined(spoken(PHRASES, 6))
+    known = knowledge((), (), query=SENTENCES, clips=clips, phrases=PHRASES)
+    writing = types.SimpleNamespace(vocabulary=Alphabet(tuple("abcdef")))
+    known = dataclasses.replace(known, base=writing)
+    scores = Recognition(listed=listed).guess(seen, known, stream(0, "none")).scores
+    assert scores.shape == (1, len(PHRASES))
+    assert scores.mean() > 0.8
+    known = dataclasses.replace(known, base=types.SimpleNamespace(vocabulary="words"))
+    with pytest.raises(ValueError, match="writes text"):
+        Recognition().guess(seen, known, stream(0, "none"))
 
 
 def test_phrases_need_their_sounds_and_recognition_a_base_that_writes():
