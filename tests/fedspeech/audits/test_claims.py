@@ -45,6 +45,7 @@ def attacked():
     return check(scores, included, claimed=claimed, delta=plan.delta, confidence=0.999)
 
 
+@pytest.mark.slow
 def test_a_sound_plan_is_not_contradicted_and_one_whose_noise_is_off_is(monkeypatch):
     sound = attacked()
     assert not sound.broken

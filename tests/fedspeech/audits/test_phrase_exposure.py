@@ -87,6 +87,7 @@ def test_a_repeated_phrase_is_exposed_where_nothing_protects_it(attack):
     assert exposed(attack) > by_chance(len(PHRASES)) + 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", BOTH, ids=["loss drop", "alignment"])
 def test_noise_hides_it(attack):
     """Within three deviations of guessing."""
