@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -139,11 +139,9 @@ class Recognition:
         self, knowledge: Knowledge, model: FloatVector, spoken: Sequence[LocalDataset]
     ) -> NDArray[np.float64]:
         """Share of a phrase's voices in which it is written down, shape (phrases,)."""
-        alphabet = knowledge.base.vocabulary
-        if not isinstance(alphabet, Alphabet):
-            raise ValueError(
-                f"recognition of phrases needs a base that writes text, got {alphabet}"
-            )
+        if knowledge.base.per_clip:
+            raise ValueError("recognition of phrases needs a base that writes text")
+        alphabet = cast("Alphabet", knowledge.base.vocabulary)
         names = {"phrases": knowledge.phrases}
         said = [alphabet.decode(row) for clips in spoken for row in clips.labels]
         language_model = BigramLanguageModel.of(said, names)

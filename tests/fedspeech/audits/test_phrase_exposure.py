@@ -110,12 +110,12 @@ def test_recognition_counts_what_is_newly_written_down(listed):
     seen = Transcript(observer="reader", plan=plan, releases=releases)
     clips = spoken(PHRASES, 5).joined(spoken(PHRASES, 6))
     known = knowledge((), (), query=SENTENCES, clips=clips, phrases=PHRASES)
-    writing = types.SimpleNamespace(vocabulary=Alphabet(tuple("abcdef")))
+    writing = types.SimpleNamespace(vocabulary=Alphabet(tuple("abcdef")), per_clip=False)
     known = dataclasses.replace(known, base=writing)
     scores = Recognition(listed=listed).guess(seen, known, stream(0, "none")).scores
     assert scores.shape == (1, len(PHRASES))
     assert scores.mean() > 0.8
-    known = dataclasses.replace(known, base=types.SimpleNamespace(vocabulary="words"))
+    known = dataclasses.replace(known, base=types.SimpleNamespace(per_clip=True))
     with pytest.raises(ValueError, match="writes text"):
         Recognition().guess(seen, known, stream(0, "none"))
 
