@@ -44,7 +44,7 @@ def test_a_small_world_is_measured_from_end_to_end(monkeypatch):
         "ROUNDS": 2,
     }.items():
         monkeypatch.setattr(voices_speech, name, value)
-    monkeypatch.setattr(voices_that_leak, "NOISE", (0.0, 1.0))
+    monkeypatch.setattr(voices_that_leak, "NOISE", (0.0, 0.3, 1.0))
     monkeypatch.setattr(voices_that_leak, "ROUNDS", 2)
     monkeypatch.setattr(voices_that_leak, "SUMS", 4)
     rows = list(measured(voices_speech.synthetic_world(1), [10]))

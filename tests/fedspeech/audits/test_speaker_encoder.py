@@ -44,6 +44,13 @@ def test_voices_are_the_packages():
 
 
 @there
+def test_a_quiet_voice_is_the_voice():
+    encoder = SpeakerEncoder.load()
+    quiet, quieter = (encoder(TONE[None] * gain, rate_hz=16_000)[0] for gain in (0.1, 0.001))
+    np.testing.assert_allclose(quiet, quieter, atol=1e-4)
+
+
+@there
 def test_another_rate_and_sound_that_is_none_are_refused():
     encoder = SpeakerEncoder.load()
     with pytest.raises(ValueError, match="16000 Hz, got rate_hz=8000"):
