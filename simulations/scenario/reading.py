@@ -27,12 +27,16 @@ def scenario_names() -> list[str]:
     return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
+def read_scenario(
+    name_or_file: str, changes: Iterable[str] = (), *, extras: bool = True
+) -> Scenario:
     """Reads a shipped scenario by name, or a TOML file, and applies `a.b=value` changes.
 
     Args:
       name_or_file: "default", or a path that ends in .toml.
       changes: what `--set` was given; values are TOML, bare words are taken as strings.
+      extras: whether its sections for extras that are installed count; a page that is the same on
+        every machine leaves them out.
 
     Raises:
       ScenarioError: naming the file, the key and the nearest valid one.
@@ -42,7 +46,7 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
     changes = tuple(changes)
-    _suit_extras(document, changes)
+    _suit_extras(document, changes, extras)
     for change in changes:
         _apply(document, change)
     return scenario_from(document, name_or_file)
@@ -73,7 +77,7 @@ def scenario_from(document: dict[str, Any], name: str) -> Scenario:
     return scenario
 
 
-def _suit_extras(document: dict[str, Any], changes: Iterable[str]) -> None:
+def _suit_extras(document: dict[str, Any], changes: Iterable[str], suit: bool) -> None:
     """Takes the sections that a scenario has for extras which are installed, and says so.
 
     `[where_installed.EXTRA.SECTION]` replaces keys of SECTION. Whoever names another base than that
@@ -94,7 +98,7 @@ def _suit_extras(document: dict[str, Any], changes: Iterable[str]) -> None:
     for extra, sections in variants.items():
         if named and named["base"] != sections.get("base"):
             continue
-        if missing := lacking(extra):
+        if missing := lacking(extra) if suit else "it is left out":
             reason = f"without the extra {extra}: {missing}"
         else:
             reason = f"with the extra {extra}, which is installed"

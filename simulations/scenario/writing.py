@@ -78,7 +78,7 @@ This page is written by `python -m simulations.scenario.writing`.
 
 def reference() -> str:
     """The page of all keys: meaning, values, default, and the scenarios that ship with another."""
-    shipped = {name: read_scenario(name) for name in scenario_names()}
+    shipped = {name: read_scenario(name, extras=False) for name in scenario_names()}
     return _INTRODUCTION + "".join(f"{line}\n" for line in _tables("", Scenario, shipped))
 
 
