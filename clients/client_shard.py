@@ -151,8 +151,6 @@ class ClientShard:
         self, key: RoundKey, phones: NDArray[np.int64], stage: Stage
     ) -> NDArray[np.int64]:
         """Those of some phones that, by the simulator's schedule, are there for a stage."""
-        if self.job.time is None and self.job.plan.dropout_rate == 0:
-            return phones
         there = [self.job.last_stage(key.round, int(phone)) >= stage for phone in phones]
         answering: NDArray[np.int64] = phones[np.array(there, dtype=bool)]
         return answering

@@ -90,14 +90,14 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
     tmp_path, monkeypatch, changes
 ):
     """Before every stage of a session: a cohort list, then an update, of a forged round."""
-    own, real = [], ClientShard.vectors
+    own, real = [], ClientShard.blocks
 
-    def vectors(client_shard, request, phones):
-        encoded = real(client_shard, request, phones)
-        own.extend(encoded)
-        return encoded
+    def blocks(client_shard, request, phones):
+        for some, encoded in real(client_shard, request, phones):
+            own.extend(encoded)
+            yield some, encoded
 
-    monkeypatch.setattr(ClientShard, "vectors", vectors)
+    monkeypatch.setattr(ClientShard, "blocks", blocks)
     tried = []
 
     def lie(grid, request):

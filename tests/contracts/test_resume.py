@@ -27,16 +27,16 @@ from simulations.engines.in_process import InProcessGrid
 def serve(path, resume=""):
     """One life of server and phones, in this process; what phones compute is written down."""
     job, asked = Job.load(path), path.with_name("asked.txt")
-    real = clients.client_shard.ClientShard.vectors
+    real = clients.client_shard.ClientShard.blocks
 
-    def vectors(self, request, phones):
-        encoded = real(self, request, phones)
-        digest = hash(tuple(vector.tobytes() for vector in encoded))
+    def blocks(self, request, phones):
+        encoded = list(real(self, request, phones))
+        digest = hash(tuple(vector.tobytes() for _, block in encoded for vector in block))
         with asked.open("a") as file:
             file.write(f"{request.key.round} {self.shard} {digest}\n")
-        return encoded
+        return iter(encoded)
 
-    clients.client_shard.ClientShard.vectors = vectors
+    clients.client_shard.ClientShard.blocks = blocks
     config = {"job": str(path), "resume": resume}
     if resume == "replay":
         go_back(path.with_name("phones"), last(path).next_round, job.noise_entropy)
@@ -45,7 +45,7 @@ def serve(path, resume=""):
         with InProcessGrid("clients.app:app", job.num_shards, config) as grid:
             server.app.app(grid, context)
     finally:
-        clients.client_shard.ClientShard.vectors = real
+        clients.client_shard.ClientShard.blocks = real
 
 
 def last(path):

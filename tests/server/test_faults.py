@@ -22,13 +22,13 @@ KINDS = [field.name for field in dataclasses.fields(Faults)]
 @pytest.fixture
 def asked(monkeypatch):
     """(round, shard) of every time that phones computed what they send."""
-    seen, real = [], clients.client_shard.ClientShard.vectors
+    seen, real = [], clients.client_shard.ClientShard.blocks
 
-    def vectors(self, request, phones):
+    def blocks(self, request, phones):
         seen.append((request.key.round, self.shard))
         return real(self, request, phones)
 
-    monkeypatch.setattr(clients.client_shard.ClientShard, "vectors", vectors)
+    monkeypatch.setattr(clients.client_shard.ClientShard, "blocks", blocks)
     return seen
 
 

@@ -102,7 +102,7 @@ class Served:
 
     plan = CENTRAL
     query = Summing()
-    early_stopping = None
+    decides_by_public_loss, defense = False, None
     staleness = 0
 
     def __init__(self, kept=lambda *names: names):
