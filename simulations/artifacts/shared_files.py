@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.aggregation.optimizers import FedOpt
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused, FedspeechError
 from fedspeech.evaluation.metric import Metric
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
@@ -68,7 +68,9 @@ def shared_files(
       seeded_noise: whether noise from a seed is meant, as in a trial.
 
     Raises:
-      FedspeechError: if the run has no end, or its noise could be computed from its seed.
+      FedspeechError: if the run has no end.
+      ArgumentRefused: if its noise could be computed from its seed; names in backticks are
+        arguments.
       GateRefused: naming file, rule and place.
     """
     folder, results = RunFolder(run), read(run)
@@ -76,9 +78,9 @@ def shared_files(
         raise FedspeechError(f"{run} has no summary.json: its run was killed before it could end")
     job = Job.load(folder.job)
     if job.noise_entropy == "seeded" and job.plan.noise_multiplier > 0 and not seeded_noise:
-        raise FedspeechError(
+        raise ArgumentRefused(
             f"the noise of {run.name} is drawn from its seed, so whoever guesses the seed computes "
-            'it: run it with noise_entropy = "os", or say --seeded-noise for a trial'
+            'it: run it with noise_entropy = "os", or say by `seeded_noise` that it is a trial'
         )
     ledger = account(folder, job, results.summary)
     guarantee = stated(ledger, results.rows, job)

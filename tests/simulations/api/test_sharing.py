@@ -124,7 +124,10 @@ def test_files_of_a_run_pass_the_gate_or_are_not_written(tmp_path):
     signing = json.loads((fs.ota_keys(keys) / "trust.json").read_text())["signing"]
     for tier in ("public", "partner"):
         policy = tmp_path / f"{tier}.toml"
-        policy.write_text(f'tier = "{tier}"\nk_min = 5\nepsilon = 20\nsigners = ["{signing}"]\n')
+        policy.write_text(
+            f'tier = "{tier}"\nk_min = 5\nmost_numbers = 200\nepsilon = 20\n'
+            f'signers = ["{signing}"]\n'
+        )
         given = {"to": tier, "policy": policy, "key": keys / "signing.pem", "purpose": "a trial"}
         with pytest.raises(FedspeechError, match="drawn from its seed"):
             fs.share(run, out=tmp_path / tier, **given)
