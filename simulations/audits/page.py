@@ -81,9 +81,14 @@ def in_short(found: Attacked) -> Iterator[str]:
             for secret in secrets(found)
             if (cell := best(found, observer, secret, protection)) and cell.succeeded
         ]
-        if any(protection in cell.protections for cell in found.cells):
+        cells = [cell for cell in found.cells if protection in cell.protections]
+        if cells:
             under = "Under nothing" if protection == "nothing" else f"Under {protection}"
-            said = "; ".join(learned) or "no attack tried was better than chance"
+            # An attack that had nothing to work on did not fail: it says nothing at all.
+            tried = "no attack tried was better than chance"
+            if not any(cell.metrics for cell in cells):
+                tried = "none of these attacks could be tried"
+            said = "; ".join(learned) or tried
             yield f"{under}: {said}."
 
 

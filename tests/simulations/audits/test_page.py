@@ -55,6 +55,8 @@ def test_what_is_not_told_from_chance_is_not_called_private():
     said = list(in_short(attacked()))
     assert said[0] == "Under nothing: whose contribution it is (by the server)."
     assert said[1] == "Under secure aggregation: no attack tried was better than chance."
+    # Nothing is known of a protection under which no attack had anything to work on.
+    assert said[3] == "Under both: none of these attacks could be tried."
     page = render(attacked())
     assert "is not privacy" in page
     assert "there are sums alone" in page
