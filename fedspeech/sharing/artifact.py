@@ -38,6 +38,7 @@ class Artifact:
       text: everything in it that a person or a program reads as text.
       tensors: arrays by name; of an adapter alone.
       metadata: strings of an adapter's header.
+      scripts: SHA-256 of everything that runs in a page, hex.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Artifact:
     text: str = ""
     tensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    scripts: tuple[str, ...] = ()
 
     def leaves(self) -> Iterator[Leaf]:
         """Every value of its documents, and every string of an adapter's header."""

@@ -131,7 +131,7 @@ def _text(name: str, content: bytes, suffix: str) -> Artifact:
             case "html" | "htm":
                 page = Page.read(text)
                 data = tuple((where, _json(island)) for where, island in page.data)
-                return Artifact(name, content, "html", data, page.text)
+                return Artifact(name, content, "html", data, page.text, scripts=page.scripts)
             case "md" | "txt":
                 return Artifact(name, content, "text", (), text)
     except (ValueError, RecursionError, csv.Error, NotAPage) as error:

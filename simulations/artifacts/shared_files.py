@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.aggregation.optimizers import FedOpt
@@ -27,6 +26,7 @@ from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.rollout.signing import PrivateKey
+from fedspeech.sharing.claim_rules import norm_of
 from fedspeech.sharing.gate import check_content
 from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor, Tier
 from fedspeech.sharing.policy import Policy
@@ -152,7 +152,7 @@ def _adapter(folder: RunFolder, job: Job) -> tuple[bytes, dict[str, Any]]:
         "kind": "adapter",
         "steps": (f"{job.plan.rounds} rounds of sums", "the adapter after the last round"),
         "tensors": declared,
-        "norm_bound": _length(start) + _reach(job),
+        "norm_bound": norm_of(start) + _reach(job),
     }
 
 
@@ -179,10 +179,6 @@ def _require(name: str, content: bytes, manifest: bytes, policy: Policy) -> None
     if findings:
         listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
         raise GateRefused(f"{name} does not pass the gate; nothing was written\n{listed}")
-
-
-def _length(tensors: Mapping[str, np.ndarray[Any, Any]]) -> float:
-    return float(np.linalg.norm(np.concatenate([each.ravel() for each in tensors.values()])))
 
 
 def _sha256(content: bytes) -> str:
