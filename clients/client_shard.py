@@ -170,11 +170,12 @@ class ClientShard:
             raise ProtocolAbort(
                 f"round {key.number}: the plan does not clip to clip_norm={request.clip_norm}"
             )
+        arrays = self.job.as_of(self._arrays, key.round)
         exact, norms = np.zeros((plan.groups, plan.vector_length), dtype=np.int64), []
         for start in range(0, len(phones), BLOCK):
             block = phones[start : start + BLOCK]
             contributions = self._query.contributions_of(
-                self._arrays, block, request.model, self.job.phone_rngs(key, block.tolist())
+                arrays, block, request.model, self.job.phone_rngs(key, block.tolist())
             )
             encoded = privatize_phones(
                 plan, contributions, key, block.tolist(), self._entropy, request.clip_norm

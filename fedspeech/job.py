@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import numpy as np
 
 from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.robust import Defense
+from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError, require
 from fedspeech.faults import Faults
@@ -116,13 +117,21 @@ class Job:
 
     def _check_time(self, time: TimeAxis) -> None:
         """Checks that the plan's minimums hold at every hour of the run and at the deadline."""
-        least, late = time.least_available(self.plan.rounds), time.share_late(self.work)
+        plan = self.plan
+        least, late = time.least_available(plan.rounds, plan.population), time.share_late(self.work)
         # Fewer phones than the plan counts on stand nearer to its minimums, where one of them
         # decides.
         if self.plan.availability > least:
             raise ValueError(
                 f"at the worst hour {least:.1%} of the phones are there, the plan counts on "
                 f"availability={self.plan.availability}"
+            )
+        most, minutes = time.most_minutes_a_day(self.work), time.rules.policy.minutes_a_day
+        if most > minutes:
+            raise ValueError(
+                f"device.policy.minutes_a_day={minutes:g} could end before the day: a slow phone "
+                f"that takes part every {time.every_h:g} hours works {most:.3g} minutes a day. "
+                "Raise it, or time.every_h"
             )
         if late > self.plan.dropout_rate:
             raise ValueError(
@@ -201,6 +210,8 @@ class Job:
                 del settings[name]
         if self.time is not None and not self.staleness:
             del settings["time"]["open_rounds"]
+        if self.time is not None and self.time.rules == PhoneRules():
+            del settings["time"]["rules"]
         identity = self.query.identity()
         if shared := settings.keys() & identity.keys():  # one of the two would not be hashed
             raise ValueError(f"a query must not name its settings like the job's: {sorted(shared)}")
@@ -329,6 +340,12 @@ class Job:
             )
         return dataclasses.replace(arrays, virtual_phones=self.virtual_phones)
 
+    def as_of(self, arrays: PopulationArrays, round_number: int) -> PopulationArrays:
+        """What the phones hold when a round is called: of captured clips those that live then."""
+        if self.time is None or self.time.rules.captures_a_day is None:
+            return arrays
+        return dataclasses.replace(arrays, held=functools.partial(self.time.held, round_number))
+
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
         written = {"schema_version": SCHEMA_VERSION} | self._values()
@@ -350,8 +367,8 @@ class Job:
             values["plan"] = PrivacyPlan(**values["plan"])
             values["query"] = open_query(values["query"])
             values["faults"] = Faults(**values["faults"])
-            kinds = {
-                "time": TimeAxis,
+            kinds: dict[str, Callable[..., Any]] = {
+                "time": TimeAxis.from_values,
                 "virtual_phones": VirtualPhones,
                 "early_stopping": EarlyStopping,
                 "defense": Defense,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class PopulationArrays:
         phones say nothing of themselves.
       virtual_phones: where phones are drawn from voices: the clips are then those of voice p, and
         phones as many as the plan says; None: one phone per voice.
+      held: which of so many clips of its user a phone holds, ascending, where clips come and go
+        (`Job.as_of`); None: all of them. In no file.
     """
 
     embeddings: NDArray[np.float32]
@@ -57,6 +60,7 @@ class PopulationArrays:
     attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     virtual_phones: VirtualPhones | None = None
     background_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    held: Callable[[int, int], NDArray[np.int64]] | None = None
 
     @classmethod
     def without_clips(cls, phones: int, **telemetry: Any) -> PopulationArrays:
@@ -86,6 +90,8 @@ class PopulationArrays:
         else:
             own = self.virtual_phones.clips(index, self.offsets)
         clips = LocalDataset(self.embeddings[own], self.labels[own], **self._telemetry(index))
+        if self.held is not None:
+            clips = clips.take(self.held(index, len(clips)))
         return clips.joined(self.background_of(index))
 
     def background_of(self, index: int) -> LocalDataset:

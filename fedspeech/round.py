@@ -142,6 +142,7 @@ def run_round(
         round_number, key.attempt, key.round_id, noise_commitment(job, state, key)
     )
     try:
+        arrays = job.as_of(arrays, round_number)
         contributions = query.on(arrays).contributions(
             [arrays.phone(phone) for phone in cohort], state.sent, job.phone_rngs(key, cohort)
         )

@@ -8,7 +8,7 @@ Hours count from the midnight before day 0, a Monday; all phones live in one tim
 noon a phone has a night: it is plugged in or not, put away, taken up again. By day it has two
 chances of being charged for a while, put down half an hour later. A draw is uniform, and a
 condition compares it with the probability at the hour, so that one phone and a million give the
-same bits, and the share of all phones is a formula.
+same bits, and the share of all phones that a policy lets work is a finite sum.
 
 What is published: four times as many devices at night as by day in one country (Bonawitz et al.
 2019, "Towards Federated Learning at Scale", section 9); people put phones away near midnight and
@@ -21,18 +21,16 @@ phones that are never charged on wifi, holidays, time zones.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.device.device_classes import DEVICES
-from fedspeech.device.work_policy import Conditions, Flags
-from fedspeech.seeds import stream
-
-Phones = range | Sequence[int] | NDArray[np.int64]
+from fedspeech.device.draws import Phones, uniform
+from fedspeech.device.work_policy import Conditions, Flags, WorkPolicy
 
 AWAY_H, AWAY_SPREAD_H, AWAY_LATER_H = 11.6, 0.7, 0.7
 """Hours after noon at which half of the phones are put away, scale of the logistic distribution,
@@ -50,6 +48,11 @@ WARM = 0.4
 """Share of the chargings that warm a phone up."""
 SPEAKING = 0.01
 """Share of the phones in use that are spoken to at a moment."""
+CHARGED_TO = 0.5
+"""Charge that a phone on a charger has at least."""
+WEEK_H = 168.0
+
+_DEFAULT = WorkPolicy()
 
 
 @dataclass(frozen=True)
@@ -65,54 +68,112 @@ class DayModel:
     def classes(self, phones: Phones) -> NDArray[np.int64]:
         """Which of `DEVICES` each phone is of, same shape."""
         ends = np.cumsum([device.share for device in DEVICES[:-1]])
-        draws = _draws(self.seed, ("device classes",), 1, phones)[:, 0]
+        draws = uniform(self.seed, ("device classes",), 1, phones)[:, 0]
         return np.searchsorted(ends, draws, side="right").astype(np.int64)
 
     def conditions(self, hour: float, phones: Phones) -> Conditions:
         """What phones know of themselves at an hour, shape (phones,) each."""
         night_number, day_number = math.floor(hour / 24 - 0.5), math.floor(hour / 24)
-        night = _draws(self.seed, ("night", night_number), 6, phones)
-        day = _draws(self.seed, ("day", day_number), 4, phones)
-        habits = _HABITS[self.classes(phones)]
-        charges, away, taken, network, level, warms = night.T
-        at = _Night(hour)
-        in_bed = (away < at.away()) & (taken >= at.taken())
-        plugged = (away < at.away(PLUGGED_BEFORE_H)) & (taken >= at.taken(-UNPLUGGED_AFTER_H))
-        plugged &= charges < habits[:, 0]
-        fresh = plugged & (away >= at.away())
-        full = plugged & (away < at.away(PLUGGED_BEFORE_H - FULL_AFTER_H))
-        by_day, put_down, loaded = (_charged_by_day(hour, day, habits, begun) for begun in
-                                    (0.0, PLUGGED_BEFORE_H, FULL_AFTER_H))  # fmt: skip
-        idle = in_bed | put_down
-        at_home = (away < at.away(HOME_BEFORE_H)) & (taken >= at.taken(-HOME_AFTER_H))
-        used = 0.9 * min(1.0, (hour - 7) % 24 / 17) * level
-        charging = plugged | by_day
-        battery = np.where(charging, np.maximum(1 - used, 0.5), 1 - used)
-        speaks = _draws(self.seed, ("speaking", math.floor(12 * hour)), 1, phones)[:, 0]
-        return Conditions(
-            charging=charging,
-            wifi=(network < habits[:, 1]) & (at_home | by_day | in_bed),
-            idle=idle,
-            speaking=~idle & (speaks < SPEAKING),
-            cool=~((fresh | (by_day & ~put_down)) & (warms < WARM)),
-            battery=np.where(full | loaded, 1.0, battery),
+        return _conditions(
+            hour,
+            _HABITS[self.classes(phones)],
+            uniform(self.seed, ("night", night_number), 6, phones),
+            uniform(self.seed, ("day", day_number), 4, phones),
+            uniform(self.seed, ("speaking", math.floor(12 * hour)), 1, phones)[:, 0],
         )
 
-    def share(self, hour: float) -> float:
-        """Share of all phones that the default `WorkPolicy` lets work at an hour, exactly.
+    def share(self, hour: float, policy: WorkPolicy = _DEFAULT) -> float:
+        """Share of all phones that a policy lets work at an hour, exactly.
 
-        A phone that is charged and idle has rested since it warmed up, is half charged or more, and
-        is where its network is: three conditions that add nothing.
+        Hours count within a week, after which all shares come again.
         """
-        at = _Night(hour)
-        resting = at.away() * (1 - at.taken())
-        begun = _day_chance(hour, PLUGGED_BEFORE_H)
-        found = 0.0
-        for device in DEVICES:
-            nights = 1 - device.charges_at_night * resting
-            days = (1 - device.charges_by_day * begun) ** 2
-            found += device.share * device.wifi * (1 - nights * days)
-        return found
+        return _share(hour % WEEK_H, policy)
+
+
+def _conditions(
+    hour: float,
+    habits: NDArray[np.float64],
+    night: NDArray[np.float64],
+    day: NDArray[np.float64],
+    speaks: NDArray[np.float64],
+) -> Conditions:
+    """What phones of some habits and draws know of themselves; one row for each."""
+    charges, away, taken, network, level, warms = night.T
+    at = _Night(hour)
+    in_bed = (away < at.away()) & (taken >= at.taken())
+    plugged = (away < at.away(PLUGGED_BEFORE_H)) & (taken >= at.taken(-UNPLUGGED_AFTER_H))
+    plugged &= charges < habits[:, 0]
+    fresh = plugged & (away >= at.away())
+    full = plugged & (away < at.away(PLUGGED_BEFORE_H - FULL_AFTER_H))
+    by_day, put_down, loaded = (_charged_by_day(hour, day, habits, begun) for begun in
+                                (0.0, PLUGGED_BEFORE_H, FULL_AFTER_H))  # fmt: skip
+    idle = in_bed | put_down
+    at_home = (away < at.away(HOME_BEFORE_H)) & (taken >= at.taken(-HOME_AFTER_H))
+    charging = plugged | by_day
+    left = 1 - _most_used(hour) * level
+    battery = np.where(charging, np.maximum(left, CHARGED_TO), left)
+    return Conditions(
+        charging=charging,
+        wifi=(network < habits[:, 1]) & (at_home | by_day | in_bed),
+        idle=idle,
+        speaking=~idle & (speaks < SPEAKING),
+        cool=~((fresh | (by_day & ~put_down)) & (warms < WARM)),
+        battery=np.where(full | loaded, 1.0, battery),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _share(hour: float, policy: WorkPolicy) -> float:
+    """Sums the probabilities of all kinds of phones that may work, by the rules themselves.
+
+    A condition asks on which side of a few numbers a draw lies. So draws of one cell between such
+    numbers are one kind of phone, and the middle of the cell answers for it.
+    """
+    at, found = _Night(hour), 0.0
+    away = _cells(at.away(), *(at.away(h) for h in
+                  (PLUGGED_BEFORE_H, PLUGGED_BEFORE_H - FULL_AFTER_H, HOME_BEFORE_H)))  # fmt: skip
+    taken = _cells(*(at.taken(-h) for h in (0.0, UNPLUGGED_AFTER_H, HOME_AFTER_H)))
+    used = _most_used(hour)
+    level = _cells((1 - policy.least_battery) / used) if used else _cells()
+    for device, habits in zip(DEVICES, _HABITS, strict=True):
+        cells = [
+            *(_cells(habits[0]), away, taken, _cells(habits[1]), level, _cells(WARM)),
+            *2 * [_charges(hour, habits[2])],
+            _cells(SPEAKING),
+        ]
+        places = np.indices([len(weights) for _, weights in cells]).reshape(len(cells), -1)
+        draws = np.hstack([middles[at] for (middles, _), at in zip(cells, places, strict=True)])
+        weights = functools.reduce(np.multiply.outer, [weights for _, weights in cells]).ravel()
+        rows = np.broadcast_to(habits, (len(draws), len(habits)))
+        conditions = _conditions(hour, rows, draws[:, :6], draws[:, 6:10], draws[:, 10])
+        found += device.share * float(weights @ policy.allows(conditions))
+    return found
+
+
+_Cells = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Draws that stand for all draws of a cell, shape (cells, columns), and probabilities, (cells,)."""
+
+
+def _cells(*edges: float) -> _Cells:
+    """Cells of one uniform draw between some numbers, those outside [0, 1] included."""
+    ends = np.unique(np.clip([0.0, *edges, 1.0], 0, 1))
+    return ((ends[1:] + ends[:-1]) / 2)[:, np.newaxis], np.diff(ends)
+
+
+def _charges(hour: float, probability: float) -> _Cells:
+    """Cells of one chance of being charged by day: not, or since when."""
+    first, last = _day_window(hour, 0.0)
+    edges = (_day_window(hour, begun)[1] for begun in (PLUGGED_BEFORE_H, FULL_AFTER_H))
+    ends = np.unique([first, last, *(max(first, edge) for edge in edges)])
+    begins = (ends[1:] + ends[:-1]) / 2
+    charged = np.stack([np.zeros_like(begins), begins], axis=1)
+    never = 1 - probability * (last - first)
+    return np.vstack([[1.0, 0.0], charged]), np.append(never, probability * np.diff(ends))
+
+
+def _most_used(hour: float) -> float:
+    """Share of its battery that the busiest phone has used since seven."""
+    return 0.9 * min(1.0, (hour - 7) % 24 / 17)
 
 
 class _Night:
@@ -147,11 +208,6 @@ def _day_window(hour: float, begun_h: float) -> tuple[float, float]:
     return min(1.0, max(0.0, first / span)), min(1.0, max(0.0, last / span))
 
 
-def _day_chance(hour: float, begun_h: float) -> float:
-    first, last = _day_window(hour, begun_h)
-    return last - first
-
-
 def _charged_by_day(
     hour: float, day: NDArray[np.float64], habits: NDArray[np.float64], begun_h: float
 ) -> Flags:
@@ -162,26 +218,3 @@ def _charged_by_day(
         begins = day[:, chance + 1]
         found |= (day[:, chance] < habits[:, 2]) & (begins >= first) & (begins < last)
     return found
-
-
-def _draws(
-    seed: int, name: tuple[str | int, ...], columns: int, phones: Phones
-) -> NDArray[np.float64]:
-    """Uniform draws of phones, shape (phones, columns): of a phone the same whoever asks."""
-    if isinstance(phones, range) and phones.step == 1:
-        rng = stream(seed, *name)
-        _skip(rng, phones.start * columns)
-        return rng.random((len(phones), columns))
-    found = np.empty((len(phones), columns))
-    for place, phone in enumerate(phones):
-        rng = stream(seed, *name)
-        _skip(rng, int(phone) * columns)
-        found[place] = rng.random(columns)
-    return found
-
-
-def _skip(rng: np.random.Generator, draws: int) -> None:
-    """Goes on by so many doubles, each of which is one output of the generator."""
-    generator = rng.bit_generator
-    assert isinstance(generator, np.random.PCG64DXSM)
-    generator.advance(draws)

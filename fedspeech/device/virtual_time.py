@@ -1,12 +1,17 @@
 """When rounds happen, who is there, and how long a phone takes: virtual time.
 
-Round r is called at a public time. A phone takes part if its scheduler lets it work then
-(`work_policy`) in the day that it has (`day_model`): many lie idle on a charger at night, few by
-day. Who may not work when its coin says yes is never asked. The coin remains the only chance that
-amplification counts on: a phone takes part with at most the probability of its coin, so whoever
-knows when it was there (its owner's habits are no secret) gains nothing. `PrivacyPlan.availability`
-sizes divisor and minimums by the hour of the run at which the fewest are there, and claims nothing
-else from it.
+Round r is called at a public time. A phone takes part if its user has agreed (`phone_rules`) and
+its scheduler lets it work then (`work_policy`) in the day that it has (`day_model`): many lie idle
+on a charger at night, few by day. Who may not work, or has not agreed, when its coin says yes is
+never asked. The coin remains the only chance that amplification counts on: a phone takes part with
+at most the probability of its coin, so whoever knows when it was there (its owner's habits are no
+secret) gains nothing. `PrivacyPlan.availability` sizes divisor and minimums by the hour of the run
+at which the fewest are there, and claims nothing else from it. Of those who agreed it takes the
+number that the draws gave, which one round shares with the next, and not the rate.
+
+Minutes a day are kept by refusing a run in which they could end: a class of phones that took part
+in every round of a calendar day would still have minutes left. So whether a phone has worked
+before never decides whether it is there.
 
 Whoever is late counts as a drop-out: it has shared its keys, and its vector does not come in time.
 Lateness follows from device, network and work, and the work is the same for all, counted at
@@ -23,15 +28,20 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Annotated
+from typing import Annotated, Any, Self
 
+import numpy as np
 from annotated_types import Ge, Lt
+from numpy.typing import NDArray
 
 from fedspeech.device.day_model import DayModel
 from fedspeech.device.device_classes import DEVICES, DeviceClass
-from fedspeech.device.work_policy import WorkPolicy
+from fedspeech.device.draws import Phones
+from fedspeech.device.phone_rules import PhoneRules
+from fedspeech.device.work_policy import Flags, WorkPolicy
 from fedspeech.limits import Count, Positive, check_limits
 from fedspeech.seeds import stream
 
@@ -104,9 +114,19 @@ class TimeAxis(RoundTimes):
 
     Attributes:
       seed: of who is there when and who is how fast.
+      rules: what users agree to, and what phones hold and require.
     """
 
     seed: int
+    rules: PhoneRules = field(default_factory=PhoneRules)
+
+    @classmethod
+    def from_values(cls, *, rules: Mapping[str, Any] | None = None, **values: Any) -> Self:
+        """Reads the plain values of a job file."""
+        if rules is None:
+            return cls(**values)
+        policy = WorkPolicy(**rules["policy"])
+        return cls(rules=PhoneRules(**{**rules, "policy": policy}), **values)
 
     @functools.cached_property
     def days(self) -> DayModel:
@@ -119,18 +139,43 @@ class TimeAxis(RoundTimes):
 
     def share_available(self, round_number: int) -> float:
         """Share of the phones that may work when a round is called, by hour and weekday."""
-        return self.days.share(self.called_h(round_number))
+        return self.days.share(self.called_h(round_number), self.rules.policy)
 
-    def least_available(self, rounds: int) -> float:
-        """Smallest share over a run, rounded down to a thousandth: what a plan may count on."""
-        least = min(map(self.share_available, range(rounds)))
+    def share_consented(self, round_number: int, population: int) -> float:
+        """Share of a population whose consent is in force when a round is called, as drawn."""
+        day = math.floor(self.called_h(round_number) / HOURS)
+        return _share_consented(self.rules, self.seed, day, population)
+
+    def least_available(self, rounds: int, population: int) -> float:
+        """Smallest share that may work and has agreed, rounded down to a thousandth.
+
+        It is what a plan may count on: who has agreed is known, and works or not each for itself.
+        """
+        least = min(
+            self.share_available(number) * self.share_consented(number, population)
+            for number in range(rounds)
+        )
         # The tolerance keeps a share of 0.1 from becoming 0.099 by a last bit.
         return math.floor(1000 * least + 1e-9) / 1000
 
     def available(self, round_number: int, phone: int) -> bool:
-        """Whether a phone may work when a round is called: its scheduler's rules in its day."""
-        conditions = self.days.conditions(self.called_h(round_number), [phone])
-        return bool(WorkPolicy().allows(conditions)[0])
+        """Whether a phone may work when a round is called, and its user has agreed."""
+        return bool(self.there(round_number, [phone])[0])
+
+    def there(self, round_number: int, phones: Phones) -> Flags:
+        """Which of some phones may work when a round is called, and whose user has agreed."""
+        hour = self.called_h(round_number)
+        consented = self.rules.consented(self.seed, hour, phones)
+        return consented & self.rules.policy.allows(self.days.conditions(hour, phones))
+
+    def held(self, round_number: int, phone: int, clips: int) -> NDArray[np.int64]:
+        """Which of its user's clips a phone holds when a round is called, ascending."""
+        return self.rules.held(self.seed, self.called_h(round_number), phone=phone, clips=clips)
+
+    def most_minutes_a_day(self, work: PhoneWork) -> float:
+        """Of work of the slowest phone, if it took part in every round of a calendar day."""
+        rounds = math.ceil(HOURS / self.every_h)
+        return rounds * max(_computing_s(device, work) for device in DEVICES) / 60
 
     def device(self, phone: int) -> DeviceClass:
         """Which class a phone is of."""
@@ -155,6 +200,13 @@ class TimeAxis(RoundTimes):
                 in_time = NormalDist().cdf(spread)
             late += device.share * (1 - in_time)
         return late
+
+
+@functools.lru_cache(maxsize=1024)
+def _share_consented(rules: PhoneRules, seed: int, day: int, population: int) -> float:
+    if rules.consent_rate == 1 and not rules.revoked_a_day:
+        return 1.0
+    return float(rules.consented(seed, HOURS * day, range(population)).mean())
 
 
 def _computing_s(device: DeviceClass, work: PhoneWork) -> float:

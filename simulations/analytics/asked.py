@@ -86,8 +86,9 @@ def priced(file: PlanFile, query: Analytics, experiment: Experiment) -> PricedRe
 def _sizes(experiment: Experiment, rounds: int) -> PlanSizes:
     """Inputs of the plan, for as many rounds as the answer takes."""
     time = time_axis(experiment.scenario)
-    availability = 1.0 if time is None else time.least_available(rounds)
-    return dataclasses.replace(experiment.sizes, availability=availability)
+    sizes = experiment.sizes
+    availability = 1.0 if time is None else time.least_available(rounds, sizes.population)
+    return dataclasses.replace(sizes, availability=availability)
 
 
 def _require_days(file: PlanFile, experiment: Experiment) -> None:

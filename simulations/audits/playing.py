@@ -157,6 +157,7 @@ def _round(
         phones[phone].sends(number)
     if len(cohort) < plan.min_cohort or len(reporting) < plan.min_reporting:
         raise CohortTooSmall(f"{len(cohort)} phones joined and {len(reporting)} reported")
+    arrays = job.as_of(arrays, number)
     contributions = job.query.on(arrays).contributions(
         [arrays.phone(phone) for phone in reporting], state.sent, job.phone_rngs(key, reporting)
     )

@@ -87,10 +87,10 @@ def _personalized(subject: Subject, played: Played) -> Shown:
     is added.
     """
     phones = np.array([phone for phone in subject.candidates if phone not in subject.absent])
-    last = played.releases[-1]
+    last, arrays = played.releases[-1], subject.job.as_of(subject.arrays, len(played.rounds))
     rngs = [stream(subject.job.seed, "audit", "personalize", int(phone)) for phone in phones]
     found = subject.query_of("recipient").contributions(
-        [subject.arrays.phone(int(phone)) for phone in phones], last, rngs
+        [arrays.phone(int(phone)) for phone in phones], last, rngs
     )
     seen = SeenRound(
         number=len(played.rounds), sent=last, senders=NOBODY,

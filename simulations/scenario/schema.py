@@ -17,6 +17,7 @@ from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.aggregation.robust import Defense, RobustRule
 from fedspeech.corpora.written import spoken
+from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.user_rates import UserRates
 from fedspeech.device.virtual_time import RoundTimes
 from fedspeech.faults import Faults
@@ -522,6 +523,11 @@ class Scenario(Section):
         default=None,
         description="Virtual time. Not set: rounds take none, and no phone is away or late.",
     )
+    device: PhoneRules | None = Field(
+        default=None,
+        description="What lives on a phone and when it works (docs/device.md), where there is "
+        "virtual time. Not set: its defaults, and everybody agrees.",
+    )
     telemetry: UserRates | None = Field(
         default=None,
         description="Simulated users, whose phones remember events for queries to count "
@@ -533,6 +539,15 @@ class Scenario(Section):
         """What is recognized, which the corpus decides."""
         words = EmbeddedCorpus | FolderCorpus | ProvidedCorpus
         return "kws" if isinstance(self.corpus, words) else "asr"
+
+    @model_validator(mode="after")
+    def _phones_live_in_time(self) -> Self:
+        if self.device is not None and self.time is None:
+            raise ValueError(
+                "[device] needs [time]: consent, clips and work depend on the hour of a round; "
+                "set time.every_h=24 for a round a night"
+            )
+        return self
 
     @field_validator("vocabulary")
     @classmethod

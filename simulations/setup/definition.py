@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Corpus
+from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
 from fedspeech.models.adapters.adapter import Adapter
@@ -313,7 +314,9 @@ def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) 
         population=population,
         dimension=shape.spec.size,
         unit=unit,
-        availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
+        availability=1.0
+        if time is None
+        else time.least_available(scenario.privacy.rounds, population),
         momentum=0.0 if steady else optimizer.momentum,
     )
 
@@ -323,8 +326,11 @@ def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
 
 
 def time_axis(scenario: Scenario) -> TimeAxis | None:
-    """The virtual times of rounds, or None without a section `time`."""
-    return TimeAxis(seed=scenario.seed, **vars(scenario.time)) if scenario.time else None
+    """The virtual times of rounds and the rules of their phones, or None without `time`."""
+    if scenario.time is None:
+        return None
+    rules = scenario.device or PhoneRules()
+    return TimeAxis(seed=scenario.seed, rules=rules, **vars(scenario.time))
 
 
 def _require_same_plan(given: PrivacyPlan, sizes: PlanSizes, settings: PrivacySettings) -> None:

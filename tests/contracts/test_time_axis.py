@@ -7,7 +7,10 @@ import pytest
 from tiny_job import make_job, with_plan
 from whole_runs import run_in_grid, run_reference
 
+from fedspeech.cohorts import draw_cohort
+from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.virtual_time import CHECK_IN_S, TimeAxis
+from fedspeech.device.work_policy import WorkPolicy
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.secagg.dropouts import share_answering
@@ -48,6 +51,35 @@ def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, 
     assert found.joined == records[1].cohort < 0.6 * found.called  # four in ten are there
     assert 0 < found.late <= found.joined - records[1].reporting
     assert found.enough_s < found.finished_s == CHECK_IN_S + axis.deadline_s
+
+
+def test_reference_and_messages_agree_on_who_consented_and_what_is_held(tmp_path):
+    """And clips that have expired change the sum, while who may be asked does not."""
+    rules = PhoneRules(consent_rate=0.7, revoked_a_day=0.1, captures_a_day=0.4, clip_days=2.0)
+    axis, availability = dataclasses.replace(AXIS, rules=rules), 0.25
+    path, job, arrays = in_time(tmp_path, axis, availability=availability, min_cohort=20,
+                                min_reporting=15)  # fmt: skip
+    totals, _ = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, _ = run_in_grid(path, job, arrays, tmp_path / "l.jsonl")
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+    for number, record in enumerate(records):
+        called = draw_cohort(job, job.round_key(number))
+        agreed = rules.consented(5, axis.called_h(number), called)
+        may = axis.rules.policy.allows(axis.days.conditions(axis.called_h(number), called))
+        assert record.cohort <= (agreed & may).sum() < may.sum()
+    held = [len(job.as_of(arrays, 0).phone(p)) for p in range(9)]
+    assert sum(held) < sum(len(arrays.phone(p)) for p in range(9))
+    kept = dataclasses.replace(rules, captures_a_day=None)
+    whole = dataclasses.replace(job, time=dataclasses.replace(axis, rules=kept), repeats=job.run_id)
+    other, _ = run_reference(whole, arrays, tmp_path / "whole.jsonl")
+    assert not np.array_equal(other[0], totals[0])
+
+
+def test_a_run_in_which_minutes_could_end_is_refused(tmp_path):
+    rules = PhoneRules(policy=WorkPolicy(minutes_a_day=0.02))
+    with pytest.raises(ValueError, match=r"minutes_a_day=0\.02 could end .* every 24 hours works"):
+        in_time(tmp_path, dataclasses.replace(AXIS, rules=rules))
 
 
 def test_drop_outs_are_those_that_the_plan_prices(tmp_path):

@@ -23,10 +23,27 @@ def test_as_many_may_work_as_the_formula_says_at_every_hour_of_a_week():
         assert abs(found - phones * share) < 5 * math.sqrt(phones * share * (1 - share)), hour
 
 
+WAIVED = (
+    {"wifi": False}, {"charging": False}, {"idle": False}, {"charging": False, "idle": False},
+    {"wifi": False, "charging": False, "idle": False, "least_battery": 0.8},
+    {"charging": False, "least_battery": 0.0},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("waived", WAIVED, ids=str)
+def test_so_many_may_work_under_any_policy(waived):
+    """Five standard deviations of 20,000 phones: a false alarm in 10^6 an hour."""
+    phones, policy = 20_000, WorkPolicy(**waived)
+    for hour in (3.0, 9.3, 15.2, 23.0, 130.5):
+        share = DAYS.share(hour, policy)
+        found = policy.allows(DAYS.conditions(hour, range(phones))).sum()
+        assert abs(found - phones * share) < 5 * math.sqrt(phones * share * (1 - share)) + 1
+
+
 def test_night_and_day_differ_by_the_published_factor():
     """Bonawitz et al. (2019), section 9: a factor of 4 within 24 hours."""
-    for day in range(7):
-        shares = [DAYS.share(24 * day + hour / 4) for hour in range(48, 144)]
+    for day in (1, 4, 5):  # followed by a work day, by a free day, by a free day after one
+        shares = [DAYS.share(24 * day + hour / 2) for hour in range(24, 72)]
         assert max(shares) / min(shares) == pytest.approx(4, abs=0.25)
         assert max(shares) == pytest.approx(0.41, abs=0.02)
 

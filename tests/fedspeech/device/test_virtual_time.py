@@ -20,12 +20,12 @@ WORK = PhoneWork(bytes_up=20_000, bytes_down=30_000, round_trips=6, flops=4e6)
 
 def test_the_smallest_share_of_a_run_is_that_of_its_worst_hour_rounded_down():
     hours = [AXIS.days.share(hour) for hour in range(2, 26)]
-    assert AXIS.least_available(24) == math.floor(1000 * min(hours)) / 1000
-    assert AXIS.least_available(2) == math.floor(1000 * AXIS.days.share(2.0)) / 1000
+    assert AXIS.least_available(24, 400) == math.floor(1000 * min(hours)) / 1000
+    assert AXIS.least_available(2, 400) == math.floor(1000 * AXIS.days.share(2.0)) / 1000
     nightly = dataclasses.replace(AXIS, first_round_h=7.0, every_h=24.0)
     shares = [nightly.share_available(number) for number in range(7)]
     assert len({round(share, 9) for share in shares}) == 2  # of work days and of free days
-    assert nightly.least_available(7) == math.floor(1000 * min(shares)) / 1000
+    assert nightly.least_available(7, 400) == math.floor(1000 * min(shares)) / 1000
 
 
 def test_who_is_there_is_who_may_work_then():
