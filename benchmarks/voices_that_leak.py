@@ -30,7 +30,7 @@ from fedspeech.audits.transcript import SeenRound, Transcript
 from fedspeech.audits.update_views import as_seen
 from fedspeech.evaluation.balanced_accuracy import balanced_accuracy_metric
 from fedspeech.evaluation.metric import Metric
-from fedspeech.evaluation.voice_privacy import Trials, linking_metrics
+from fedspeech.evaluation.voice_privacy.linking import Trials, linking_metrics
 from fedspeech.extras import lacking
 from fedspeech.models.adapters.adapter import Adapter
 

@@ -64,6 +64,7 @@ PUBLIC: Mapping[str, str] = {
     "TensorBoardLogger": "simulations.callbacks.tensorboard:TensorBoardLogger",
     "Tuned": "simulations.api.tuning:Tuned",
     "UpdateRefused": "fedspeech.errors:UpdateRefused",
+    "VoicePrivacy": "simulations.api.voice_privacy:VoicePrivacy",
     "WandbLogger": "simulations.callbacks.wandb:WandbLogger",
     "analyze": "simulations.api.analytics:analyze",
     "benchmark": "simulations.api.exporting:benchmark",
@@ -127,6 +128,9 @@ PUBLIC: Mapping[str, str] = {
     "to_toml": "simulations.api.scenarios:to_toml",
     "tune": "simulations.api.tuning:tune",
     "verify": "simulations.api.exporting:verify",
+    "voice_privacy": "simulations.api.voice_privacy:voice_privacy",
+    "voice_privacy_file": "simulations.api.voice_privacy:voice_privacy_file",
+    "voice_privacy_metrics": "simulations.api.voice_privacy:voice_privacy_metrics",
 }
 """Public name to the place of it, `module:attribute`."""
 

@@ -91,6 +91,10 @@ from simulations.api.sharing import share_check as share_check
 from simulations.api.sharing import share_recheck as share_recheck
 from simulations.api.tuning import Tuned as Tuned
 from simulations.api.tuning import tune as tune
+from simulations.api.voice_privacy import VoicePrivacy as VoicePrivacy
+from simulations.api.voice_privacy import voice_privacy as voice_privacy
+from simulations.api.voice_privacy import voice_privacy_file as voice_privacy_file
+from simulations.api.voice_privacy import voice_privacy_metrics as voice_privacy_metrics
 from simulations.artifacts.exporting import PartlyRefused as PartlyRefused
 from simulations.callbacks.callback import Callback as Callback
 from simulations.callbacks.csv_file import CsvLogger as CsvLogger
@@ -137,6 +141,7 @@ __all__ = [
     "TensorBoardLogger",
     "Tuned",
     "UpdateRefused",
+    "VoicePrivacy",
     "WandbLogger",
     "analyze",
     "audit",
@@ -200,6 +205,9 @@ __all__ = [
     "to_toml",
     "tune",
     "verify",
+    "voice_privacy",
+    "voice_privacy_file",
+    "voice_privacy_metrics",
 ]
 PUBLIC: Mapping[str, str]
 __version__: str

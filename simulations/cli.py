@@ -49,6 +49,7 @@ from simulations.commands.report import report
 from simulations.commands.resume import resume
 from simulations.commands.simulate import simulate
 from simulations.commands.tune import tune
+from simulations.commands.voice_privacy import voice_privacy
 from simulations.console import LOGGER, print_any_text
 from simulations.scenario.renamed import OPTIONS
 
@@ -72,7 +73,7 @@ app = typer.Typer(
 # In the order of the help.
 for command in (
     simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, jingles,
-    export, listen, redact, report, compare, doctor,
+    export, listen, redact, voice_privacy, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

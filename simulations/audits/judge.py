@@ -12,7 +12,7 @@ from fedspeech.audits.transcript import Transcript
 from fedspeech.evaluation.balanced_accuracy import balanced_accuracy_metric
 from fedspeech.evaluation.metric import Metric
 from fedspeech.evaluation.roc import detection_metrics
-from fedspeech.evaluation.voice_privacy import Trials, linking_metrics
+from fedspeech.evaluation.voice_privacy.linking import Trials, linking_metrics
 from simulations.audits.subject import Subject
 
 

@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 
 from fedspeech.audits.linkers import CosineLinker, Directions, GaussianLinker, _likelihood_ratios
 from fedspeech.audits.network_linker import NetworkLinker
-from fedspeech.evaluation.voice_privacy import Trials, linking_metrics
+from fedspeech.evaluation.voice_privacy.linking import Trials, linking_metrics
 
 LINKERS = (CosineLinker(), GaussianLinker(), NetworkLinker(steps=60))
 F = 12

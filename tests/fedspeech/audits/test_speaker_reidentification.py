@@ -16,7 +16,7 @@ from fedspeech.audits.speaker_reidentification import (
 )
 from fedspeech.audits.transcript import SeenRound, Transcript
 from fedspeech.audits.update_views import as_seen, footprints
-from fedspeech.evaluation.voice_privacy import Trials, linking_metrics
+from fedspeech.evaluation.voice_privacy.linking import Trials, linking_metrics
 
 ATTACKED = 24
 TRUTH = np.eye(ATTACKED, dtype=bool)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from fedspeech.evaluation import roc as roc_module
-from fedspeech.evaluation import voice_privacy
 from fedspeech.evaluation.roc import (
     detection_metrics,
     equal_error_rate,
@@ -16,7 +15,8 @@ from fedspeech.evaluation.roc import (
     share_interval,
     true_positive_rate_at,
 )
-from fedspeech.evaluation.voice_privacy import Trials, linking_metrics, random_rank_p1
+from fedspeech.evaluation.voice_privacy import linking
+from fedspeech.evaluation.voice_privacy.linking import Trials, linking_metrics, random_rank_p1
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -180,7 +180,7 @@ def test_intervals_cover_guessing(monkeypatch):
     A binomial of 24 trials and 0.05 exceeds 6 in 2e-4 of cases, so a change of seeds alone fails
     one of the three in at most 0.1 %.
     """
-    monkeypatch.setattr(voice_privacy, "RESAMPLES", 200)
+    monkeypatch.setattr(linking, "RESAMPLES", 200)
     truth = np.repeat(np.arange(30), 2)
     misses = np.zeros(3, int)
     for seed in range(24):

@@ -34,6 +34,7 @@ CALLS = {
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
     "deploy keys": {"deployment_keys"},
     "phone show": {"phone_show"},
+    "voice-privacy": {"voice_privacy_file", "voice_privacy_metrics"},
     "share run": {"share"}, "share check": {"share_check"}, "share recheck": {"share_recheck"},
     "ota keys": {"ota_keys"}, "ota make": {"ota_make"}, "ota verify": {"ota_verify"},
     "ota enroll": {"ota_enroll"}, "ota apply": {"ota_apply"}, "ota confirm": {"ota_confirm"},
