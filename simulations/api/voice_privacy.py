@@ -65,9 +65,9 @@ def voice_privacy(
     """Computes one measure, each figure with a bootstrap interval and a mark of significance.
 
         >>> import fedspeech as fs
-        >>> found = fs.voice_privacy("eer", {"target": [1, 2, 3], "nontarget": [0, 1.5]})
+        >>> found = fs.voice_privacy("eer", {"target": [1, 2, 3, 4], "nontarget": [0, 1.5, 2.5, 0]})
         >>> found.figures[0].metric.value
-        0.3333333333333333
+        0.25
 
     Args:
       metric: one of `voice_privacy_metrics()`.
