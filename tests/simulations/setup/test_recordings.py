@@ -349,7 +349,7 @@ def test_a_base_of_recordings_asks_for_no_sounds_of_any_word(folder, base):
         *PERSIAN
     }
     assert voices.public  # unknown words and silence of the synthesizer
-    made = read_scenario("real-commands", (f"corpus.path={folder}",))
+    made = read_scenario("real-commands", (f"corpus.path={folder}", "base.source=synthetic"))
     with pytest.raises(ValueError, match="no pronunciation for 'برو'"):
         open_speakers(made, real, made=True, corpus=words)
 
