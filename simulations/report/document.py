@@ -7,6 +7,7 @@ their SHA-256, so that a name in the data can never become a script.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -32,17 +33,9 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
     Without the extra that draws plots, every figure is the table that it has in any case.
     """
     no_plots = lacking("plots") if figures else ""
-    carried = [] if no_plots or not figures else scripts()
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("simulations", room) for room in _ROOMS]),
-        autoescape=True,
-        # A misspelled name is then an error, where it would leave a gap beside an epsilon.
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_unbroken,
-    )
-    page = environment.get_template(template).render(
+    carried = () if no_plots or not figures else scripts()
+    filled = _templates().get_template(template)
+    page = filled.render(
         context
         | {
             "policy": _policy(*carried),
@@ -58,6 +51,20 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
         }
     )
     return page.replace(CONTENTS, _contents(page))
+
+
+@functools.cache
+def _templates() -> Environment:
+    """The templates of all rooms, each compiled once: that takes longer than filling one."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader("simulations", room) for room in _ROOMS]),
+        autoescape=True,
+        # A misspelled name is then an error, where it would leave a gap beside an epsilon.
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_unbroken,
+    )
 
 
 def _unbroken(value: Any) -> Any:
@@ -81,11 +88,12 @@ def _file(name: str) -> str:
     return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
 
 
-def scripts() -> list[str]:
+@functools.cache
+def scripts() -> tuple[str, str]:
     """What draws the plots: Plotly's own script, and the page's."""
     from plotly.offline import get_plotlyjs
 
-    return [_in_script(text) for text in (get_plotlyjs(), _file("report.js"))]
+    return _in_script(get_plotlyjs()), _in_script(_file("report.js"))
 
 
 def _in_script(text: str) -> str:

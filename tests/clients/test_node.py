@@ -55,6 +55,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_bundle_of_other_code_is_refused(built, change):
     with pytest.raises(ProtocolAbort, match="not the code that is installed on this node"):

@@ -72,6 +72,7 @@ def test_silence_noise_and_other_words_leave_the_answers_level(base, said, sound
     assert max(found.values()) - min(found.values()) <= 0.03
 
 
+@pytest.mark.slow
 def test_speech_20_db_below_nominal_is_heard_almost_as_well(base, said, sounds, before):
     heard = np.concatenate([before["noise"], sounds], axis=1)
     assert accuracy(base, said, np.float32(0.1) * heard) > accuracy(base, said, heard) - 0.05

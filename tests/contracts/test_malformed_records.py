@@ -182,6 +182,7 @@ REQUESTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "kind", "seed"),
     [

@@ -207,6 +207,7 @@ def test_every_message_in_every_stage_under_every_plan(tmp_path, plan):
 # What the memory permits.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"secure_aggregation": "masked"}], ids=["ideal", "masked"]
 )
@@ -441,6 +442,7 @@ def test_nothing_is_answered_that_could_not_be_remembered(tmp_path, monkeypatch)
     assert len(set(tried)) == 6
 
 
+@pytest.mark.slow
 def test_a_stage_is_on_disk_when_its_answer_exists(tmp_path, monkeypatch):
     """Whatever Flower does with answer and context afterwards, and in whichever order."""
     path, job = lasting(tmp_path, **MASKED)

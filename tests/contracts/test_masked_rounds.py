@@ -176,6 +176,7 @@ def test_bits_that_flip_on_the_way_give_the_right_sum_or_none(tmp_path, kind):
             assert record.reporting == record.cohort - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [kind if kind == "train.masked" else slow(kind) for kind in STAGES]
 )
@@ -215,6 +216,7 @@ def _honest(folder, job, arrays):
     return reference(honest, job, arrays)[0]
 
 
+@pytest.mark.slow
 def test_too_many_phones_that_vanish_leave_nothing_opened_and_a_charge(tmp_path, monkeypatch):
     """More than the plan expects, which says that nobody does."""
     monkeypatch.setattr(
@@ -358,6 +360,7 @@ class RepeatingGrid(InProcessGrid):
         return first
 
 
+@pytest.mark.slow
 def test_a_repeated_request_is_refused_at_every_stage_and_never_recomputed(tmp_path):
     path, job, arrays = job_of(tmp_path)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
@@ -405,6 +408,7 @@ def test_no_secret_of_a_session_is_on_disk_or_in_a_message_that_is_printed(tmp_p
     assert max(map(len, printed)) < 80
 
 
+@pytest.mark.slow
 def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
     path, job, arrays = job_of(tmp_path)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)

@@ -266,10 +266,9 @@ def test_a_participation_limit_keeps_a_phone_out_once_it_is_used_up(tmp_path):
     assert [record.cohort for record in records] == [PHONES, PHONES, 0]
 
 
-@pytest.mark.parametrize(
-    "threat_model", ["malicious", pytest.param("semi_honest", marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.15])
+@pytest.mark.slow
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.15])
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
     tmp_path, threat_model, dropout_rate
 ):

@@ -183,6 +183,7 @@ def test_a_second_run_of_a_job_is_refused_where_the_first_one_stands(tmp_path):
         serve(path)
 
 
+@pytest.mark.slow
 def test_a_participation_limit_survives_the_end_of_every_process(tmp_path):
     """Everybody joins every round, twice at most, though each life begins with new nodes."""
     path = tiny(

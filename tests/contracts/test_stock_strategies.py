@@ -67,6 +67,7 @@ def test_a_stock_strategy_gets_no_update_of_a_phone_of_this_library(tmp_path, st
         )
 
 
+@pytest.mark.slow
 def test_the_same_phones_answer_this_librarys_server(tmp_path):
     """Or the refusal above would prove nothing."""
     from whole_runs import run_in_grid

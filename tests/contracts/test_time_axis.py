@@ -82,6 +82,7 @@ def test_a_run_in_which_minutes_could_end_is_refused(tmp_path):
         in_time(tmp_path, dataclasses.replace(AXIS, rules=rules))
 
 
+@pytest.mark.slow
 def test_drop_outs_are_those_that_the_plan_prices(tmp_path):
     """Of those there: five standard deviations of 1,500 phones, a false alarm in 10^6 a stage."""
     _, job, _ = in_time(tmp_path)

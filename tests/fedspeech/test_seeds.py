@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedspeech.seeds import (
@@ -25,6 +25,7 @@ NAMES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(NAMES, NAMES)
 def test_different_names_never_share_an_encoding(first, second):
     same = [(type(n), n) for n in first] == [(type(n), n) for n in second]

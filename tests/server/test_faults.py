@@ -65,9 +65,8 @@ def right_or_not_opened(folder, job, arrays, seen, rows, asked):
     assert len(charged) == len(set(charged))
 
 
-@pytest.mark.parametrize(
-    ("way", "share"), [("ideal", 0.02), pytest.param("masked", 0.005, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "share"), [("ideal", 0.02), ("masked", 0.005)])
 def test_all_faults_together(tmp_path, asked, way, share):
     faults = Faults(**dict.fromkeys(KINDS, share))
     job, arrays, seen, rows = run(tmp_path, faults, secure_aggregation=way, dropout_rate=0.1)

@@ -22,6 +22,7 @@ def begun(folder, **changes):
     return job, Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
 
 
+@pytest.mark.slow
 def test_a_secret_is_made_before_the_first_round_for_its_user_alone_and_kept(tmp_path):
     job, ledger = begun(tmp_path)
     first, again = _noise(job, tmp_path, ledger), _noise(job, tmp_path, ledger)

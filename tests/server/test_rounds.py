@@ -263,6 +263,7 @@ class LosesReplies(InProcessGrid):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lost", "charges"), [("query.cohort_list", 2), ("train", 3)])
 def test_a_round_with_a_silent_shard_is_abandoned_though_the_others_are_above_the_minimums(
     tmp_path, lost, charges

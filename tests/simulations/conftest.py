@@ -458,7 +458,7 @@ class ExampleRun:
     write = staticmethod(write_run)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def example() -> ExampleRun:
     """Builders of a realistic run."""
     return ExampleRun()

@@ -157,6 +157,7 @@ def test_sums_of_groups_keep_their_word(observer):
     assert found.claimed > 0
 
 
+@pytest.mark.slow
 def test_noise_that_is_sized_for_all_groups_is_noticed(monkeypatch):
     """The mutant: the price of the whole cohort, where a sum has the phones of a group."""
     claimed = GROUPED.guarantee(1).epsilon_server

@@ -82,6 +82,7 @@ def test_clips_are_told_in_single_updates(attack):
     assert areas(attack, PLAN, single=True) > 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", INVERSION, ids=lambda attack: attack.name)
 def test_noise_of_a_hundred_clip_norms_hides_them(attack):
     """Within three deviations of chance."""

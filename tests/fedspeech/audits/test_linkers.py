@@ -31,6 +31,7 @@ def test_ratios_are_those_of_the_densities():
             assert found[i, j] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linker", LINKERS, ids=lambda linker: linker.name)
 def test_it_links_speakers_whom_it_never_saw_and_no_chance(linker):
     """Of 24 speakers without a voice, error rates deviate by 0.053 (measured): four of them."""

@@ -81,6 +81,7 @@ def test_exposure_is_the_number_of_bits_that_a_rank_tells():
     assert by_chance(100_000) == pytest.approx(1 / np.log(2), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", BOTH, ids=["loss drop", "alignment"])
 def test_a_repeated_phrase_is_exposed_where_nothing_protects_it(attack):
     """Guessing has 1.2 bits of 3.9, with a deviation of 0.4 over the games."""

@@ -40,6 +40,7 @@ def scene(plan, seed=3):
     return transcript, knowing(rng, voices), rng
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", REIDENTIFICATION, ids=lambda attack: attack.name)
 def test_single_updates_betray_their_speaker_and_noisy_ones_do_not(attack):
     transcript, knowledge, rng = scene(OPEN)

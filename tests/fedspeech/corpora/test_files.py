@@ -259,6 +259,7 @@ def test_odd_rates_and_channels_are_refused(sound, tone):
     refused(sound(np.stack([tone()] * 9, axis=1)), "too many channels")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1, max_size=6))
 @pytest.mark.parametrize("form", [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])

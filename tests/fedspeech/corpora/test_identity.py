@@ -37,6 +37,7 @@ def test_hashes_of_one_length_stay_different_people():
     assert len(set(Persons(names).of.values())) == len(names)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12), max_size=8))
 def test_any_names_are_read_and_the_outcome_is_stable(names):
     persons = Persons(names)

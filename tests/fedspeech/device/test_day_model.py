@@ -92,6 +92,7 @@ def test_a_phone_that_has_worked_its_minutes_works_no_more():
     np.testing.assert_array_equal(allowed[1::2], WorkPolicy().allows(now)[1::2])
 
 
+@pytest.mark.slow
 def test_a_million_phones_take_at_most_two_cpu_seconds():
     begin = time.process_time()
     allowed = WorkPolicy().allows(DAYS.conditions(27.0, range(1_000_000)))

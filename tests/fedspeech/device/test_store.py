@@ -301,6 +301,7 @@ def at_line(number, work):
 LINES = [pytest.param(offset, marks=() if offset == 0 else pytest.mark.slow) for offset in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.parametrize("offset", LINES)
 def test_killed_at_any_line_a_record_is_whole_or_absent_and_a_receipt_is_written_once(

@@ -43,6 +43,7 @@ def test_devices_come_in_their_shares():
         assert abs(found.count(device.name) - 2000 * device.share) < spread
 
 
+@pytest.mark.slow
 def test_the_share_that_is_late_is_the_share_that_the_plan_is_held_to():
     """Five standard deviations of 6,000 phones: a false alarm in 10^6 a deadline."""
     seconds = np.array([AXIS.seconds(WORK, 5, phone) for phone in range(6_000)])

@@ -41,6 +41,7 @@ def test_the_worst_decile_is_the_mean_of_a_tenth_rounded_up(count, worst):
     assert worst_decile(accuracies) == pytest.approx(np.mean(np.arange(worst) / count))
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
     # 400 samples of 40 phones; coverage below 90 % at a nominal 95 % has probability < 1e-4
     # even if the percentile interval really covers 93.5 %, as it does at this size.

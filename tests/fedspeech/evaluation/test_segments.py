@@ -7,6 +7,7 @@ from fedspeech.evaluation.segments import OTHER, UNSTATED, Cell, cut
 values = st.lists(st.sampled_from(["plain", "north", "south", None]), max_size=30)
 
 
+@pytest.mark.slow
 @given(values, st.integers(1, 8))
 def test_every_phone_is_counted_once_and_no_shown_cell_is_small(stated, minimum):
     cells = cut(stated, minimum)

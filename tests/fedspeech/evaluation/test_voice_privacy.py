@@ -174,6 +174,7 @@ def test_a_perfect_attack_and_a_constant_one():
     assert [metric.value for metric in constant] == pytest.approx([0.5, 0.05, 10.5, 10.5])
 
 
+@pytest.mark.slow
 def test_intervals_cover_guessing(monkeypatch):
     """24 guesses of 30 speakers: each interval of 95 % misses chance at most 6 times.
 

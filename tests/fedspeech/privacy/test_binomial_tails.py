@@ -55,6 +55,7 @@ def test_minimum_mass_is_what_a_simulation_counts():
     assert bound <= 1.6 * pivotal  # minimums are added although they overlap
 
 
+@pytest.mark.slow
 def test_colluders_choose_how_many_of_them_join():
     # Above the mean, the fewer honest phones are needed the likelier it gets.
     alone = minimums(min_cohort=320, min_reporting=320)
@@ -65,6 +66,7 @@ def test_colluders_choose_how_many_of_them_join():
     assert with_help == pytest.approx(0.1 * 2 * best, rel=1e-9)  # at either minimum
 
 
+@pytest.mark.slow
 def test_colluders_may_join_and_then_keep_silent():
     """Five join and none of them answers: the cohort turns at 219 honest others, the sum at 224."""
     found = minimums(min_cohort=225, min_reporting=225, colluders=5)

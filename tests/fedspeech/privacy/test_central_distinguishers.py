@@ -177,6 +177,7 @@ def test_that_a_round_is_abandoned_as_too_long_tells_no_more_than_its_noisy_sum(
     assert all(0.2 < flags.mean() < 0.8 for flags in scores)  # both happen in both worlds
 
 
+@pytest.mark.slow
 def test_a_round_that_is_abandoned_by_its_exact_sum_betrays_the_phone(monkeypatch):
     decode = PrivacyPlan.decode
 

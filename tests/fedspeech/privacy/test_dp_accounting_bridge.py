@@ -305,6 +305,7 @@ def test_prv_is_left_out_where_it_does_not_apply():
     assert "prv" not in found
 
 
+@pytest.mark.slow
 def test_small_epsilons_are_those_of_a_finer_grid_and_of_another_library():
     event = poisson(0.001, 5.0)
     found = dp_accounting_bridge.pld([(event, 1000)])(1e-5)

@@ -40,6 +40,7 @@ def opened(path, run_id="a run", cost=COST, rounds=2):
     return ledger
 
 
+@pytest.mark.slow
 def test_the_price_is_the_librarys_for_all_rounds_that_a_phone_may_join():
     gaussian = dp_accounting.GaussianDpEvent(1.5)
     sampled = dp_accounting.PoissonSampledDpEvent(0.25, gaussian)

@@ -76,6 +76,7 @@ def polynomials(draw):
     return draw(st.lists(row, min_size=threshold, max_size=threshold)), num_shares
 
 
+@pytest.mark.slow
 @given(polynomials(), st.data())
 def test_any_threshold_of_shares_reconstructs(case, data):
     coefficients, num_shares = case

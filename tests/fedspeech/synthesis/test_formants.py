@@ -60,6 +60,7 @@ def envelope_peaks(piece):
     return (np.flatnonzero(inner) + 1) * 16_000 / 4_096
 
 
+@pytest.mark.slow
 def test_bits_of_a_clip_do_not_depend_on_its_company():
     takes = varied_takes(61)
     together = word_clips(takes, 16_000)

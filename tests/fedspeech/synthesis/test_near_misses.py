@@ -52,6 +52,7 @@ def test_parts_hold_the_halves_and_edits_change_one_phoneme():
     assert ("Z", "IY1", "R", "OW0") not in edits(ZERO), "so some say zero"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["zero", "yes", "on", "computer"])
 def test_drawn_near_misses_are_near_and_are_no_target(word):
     phones = parse_phones(word, PRONUNCIATIONS.get(word, "K AH0 M P Y UW1 T ER0"))

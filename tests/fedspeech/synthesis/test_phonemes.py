@@ -23,6 +23,7 @@ def test_vowels_have_the_formants_of_hillenbrand_1995(vowel, formants):
     assert table[0, :3] == pytest.approx(formants)
 
 
+@pytest.mark.slow
 def test_every_word_has_a_sound_table_in_every_accent():
     for accent in ACCENTS:
         for word in PRONUNCIATIONS:

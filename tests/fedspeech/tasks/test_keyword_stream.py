@@ -65,6 +65,7 @@ def spoken(base, adapter):
     return HeardStreams.of_keywords(base, adapter, base.heard(corpus, said), labels)
 
 
+@pytest.mark.slow
 def test_the_base_finds_most_of_the_words_that_it_knows(base, adapter):
     counts = spoken(base, adapter).counts(of_the_base(base, adapter))
     assert counts.keywords == 24

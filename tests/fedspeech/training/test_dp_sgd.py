@@ -169,6 +169,7 @@ def noise_that_repeats(monkeypatch):
     monkeypatch.setattr(dp_sgd, "normal", lambda secret, count: normal(Keystream(bytes(32)), count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "broken"),
     [

@@ -96,6 +96,7 @@ def test_content_and_base_name_the_cache(base, tmp_path):
     assert not np.allclose(first, encoder_outputs(shifted, Tones(), clips(5), tmp_path))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(base, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         encoder_outputs(base, Tones(stop_after=2), clips(1_700), tmp_path)
@@ -109,6 +110,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(base, tmp_path):
     np.testing.assert_array_equal(resumed, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["values", "log", "length"])
 def test_damage_is_noticed_and_repaired(base, tmp_path, damage):
     expected = np.array(encoder_outputs(base, Tones(), clips(1_100), tmp_path))

@@ -111,6 +111,7 @@ def test_scenes_that_are_too_short_are_refused(start, lesson):
         against_hard_negatives(start, lesson, scenes(1)[:, :9], SMALL)
 
 
+@pytest.mark.slow
 def test_scenes_hold_the_accents_that_are_asked_for_and_no_target_word():
     mining = HardNegatives(hours=36 / 3600, accents=("plain",))
     found = scene_features(TINY.frontend, mining, ("yes",), {})

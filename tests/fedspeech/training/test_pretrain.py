@@ -125,6 +125,7 @@ def test_torch_is_left_as_it_was(whistles):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_features_are_standardized_by_the_training_speakers_alone(base, whistles):
     # Leaking validation or evaluation clips into the constants would move them.
     waveforms = torch.from_numpy(whistles.waveforms(whistles.of(*range(8))))

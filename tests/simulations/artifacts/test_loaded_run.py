@@ -123,6 +123,7 @@ def edited(run, tmp_path):
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("publish", [True, False])
 def test_a_page_states_what_the_ledger_holds_whatever_the_summary_says(alone, tmp_path, publish):
     spent = Ledger.inspect(alone / "ledger.jsonl").guarantee()

@@ -64,6 +64,7 @@ def test_what_is_not_told_from_chance_is_not_called_private():
     assert "∞" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -23,6 +23,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", WAYS, ids=("masked", "central", "correlated"))
 def test_sums_of_a_transcript_are_those_of_the_run(tmp_path, changes):
     _, job, arrays = make_job(tmp_path, **changes)

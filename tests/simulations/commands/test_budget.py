@@ -304,6 +304,7 @@ def test_what_is_missing_is_named(budget, left_out, words):
     assert words in err
 
 
+@pytest.mark.slow
 def test_a_refused_budget_imports_no_accountant():
     code = (
         "import sys; from simulations import cli\n"
@@ -437,6 +438,7 @@ def test_a_scenario_says_it_all(budget):
     assert "distributed noise 4 (of the sum" in out
 
 
+@pytest.mark.slow
 def test_a_scenario_can_be_solved_for(document):
     found = document("--scenario", "quick", "--solve", "rounds", "--epsilon", 9)
     assert found["epsilon_release"]["rdp"] <= 9

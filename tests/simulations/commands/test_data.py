@@ -123,6 +123,7 @@ def test_ways_to_write_one_speaker_and_channels_that_cancel_are_said(tmp_path):
     assert "1 recording with channels that cancel each other" in text
 
 
+@pytest.mark.slow
 def test_a_check_says_what_speaker_ids_are_which_lists_hold_and_what_nobody_can_say(tmp_path):
     """Common Voice in Persian: ids are no people, and a base must come of recordings."""
     rng = np.random.default_rng(0)
@@ -195,6 +196,7 @@ def test_the_real_corpora_can_all_run():
         check_folder(folder / "an4_mfcc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loudness", "level_db", "warned"), [(0.1, 0, False), (0.001, -40, True)])
 def test_a_check_says_how_loud_speech_is_and_warns_where_it_is_too_quiet(
     tmp_path, loudness, level_db, warned

@@ -51,6 +51,7 @@ def test_a_bad_line_is_refused_by_its_number_and_its_text_is_not_shown(tmp_path,
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_standard_input_is_read_and_ascii_is_written():
     done = subprocess.run(
         [sys.executable, "-m", "simulations.cli", "redact"],

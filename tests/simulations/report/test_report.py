@@ -64,9 +64,11 @@ class Page(HTMLParser):
         return json.loads(self.scripts[0])
 
 
-@pytest.fixture
-def page(example, tmp_path):
-    return Page(write_report(example.write(tmp_path / "run")).read_text())
+@pytest.fixture(scope="module")
+def page(example, tmp_path_factory):
+    """The page of a realistic run, which no test changes."""
+    run = example.write(tmp_path_factory.mktemp("page") / "run")
+    return Page(write_report(run).read_text())
 
 
 def without_summary(run):

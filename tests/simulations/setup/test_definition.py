@@ -114,6 +114,7 @@ def test_rows_of_a_program_are_divided_as_a_folder_is(corpus, tmp_path):
     assert not any("memory" in words for words in read.notices)
 
 
+@pytest.mark.slow
 def test_speech_in_memory_is_said_to_be_there_alone(corpus):
     experiment = fs.Experiment(corpus=corpus, plan=PLAN)
     assert experiment.in_memory

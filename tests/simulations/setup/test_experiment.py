@@ -153,6 +153,7 @@ def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
     assert len(set().union(*rows)) == sum(map(len, rows))
 
 
+@pytest.mark.slow
 def test_parity_clips_are_public_speech():
     built = tiny_experiment()
     speech = repeated(built.speech)

@@ -272,6 +272,7 @@ def public_clips(voices, base):
     return voices.task.public_clips(voices.public, voices.recorded, base.speakers, seed=1)
 
 
+@pytest.mark.slow
 def test_two_thirds_of_what_ships_first_are_recorded_words(built, monkeypatch):
     monkeypatch.setattr(kws, "ENOUGH_REAL_NEGATIVES", 8)
     training, guard = public_clips(built.speakers, built.base)

@@ -42,6 +42,7 @@ def test_the_product_over_pairs_is_never_above_the_softmax_and_near_it_for_sure_
     assert pairwise(one_way) == pytest.approx(1 / (1 + np.e))
 
 
+@pytest.mark.slow
 def test_a_base_behind_another_front_end_or_of_several_words_is_refused(make_trained, clips):
     net = network(make_trained("head")).merged()
     with pytest.raises(ExportRefused, match="pretrain --encoder esphome"):

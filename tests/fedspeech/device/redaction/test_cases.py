@@ -56,6 +56,7 @@ def test_what_was_redacted_is_not_redacted_again():
     assert not [case for case in CASES if redacted(case, case["redacted"])[0] != case["redacted"]]
 
 
+@pytest.mark.slow
 def test_case_does_not_matter():
     """Recognizers write in lower or in upper case."""
     for case in CASES:
@@ -65,6 +66,7 @@ def test_case_does_not_matter():
                 assert PLACEHOLDER.findall(redacted(case, text).redacted) == kinds, text
 
 
+@pytest.mark.slow
 def test_the_end_of_a_sentence_does_not_matter():
     for case in CASES:
         if case["text"].strip(" .") and not case["text"].endswith("."):

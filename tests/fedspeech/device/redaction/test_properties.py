@@ -72,6 +72,7 @@ HOSTILE = ("1 ", "one ", "1.", "192.168.", "a@", "a.", "password is ", "john dot
            "twenty ", "https://", "rue de ", "code for 1 ", "anna ", "'", "12/", "((")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_time_grows_with_the_length(piece):
     """Eight times the length takes about eight times as long; the square of it would be 64."""

@@ -110,6 +110,7 @@ def test_the_cut_encoder_with_factors_is_the_encoder_with_merged_weights(layers,
     assert not np.allclose(found, before, atol=1e-2), "the factors must matter"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [1, 2, 5])
 @pytest.mark.parametrize("strides", [(1, 2, 3), (2, 1, 1)])
 def test_any_layout_of_the_encoder_can_be_cut(kernel, strides):

@@ -35,6 +35,7 @@ def file(network, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_it_is_the_base_of_its_module(network, file):
     base = Base.from_file(file, words=["yes", "no"], license="MIT", speakers=["anna"])
     module = Base.from_module(
@@ -91,6 +92,7 @@ def test_another_file_is_refused_by_name(tmp_path, name, content, said):
         Base.from_file(tmp_path / name, words=["yes"], license="MIT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_a_file_that_was_cut_short_is_refused(file, share):
     whole = file.read_bytes()

@@ -91,6 +91,7 @@ def embedding(request):
     return ForeignEncoder(content=encoder.content, declared=declared)
 
 
+@pytest.mark.slow
 def test_the_speech_embedding_listens_in_one_pass(embedding):
     assert embedding.streams_in_one_pass
     samples = 0.1 * sound(16_000)
