@@ -25,6 +25,10 @@ from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
 from fedspeech.training.settings import LocalTraining as LocalTraining
 from simulations.analytics.answer import Analysis as Analysis
+from simulations.api.access import share_destroy as share_destroy
+from simulations.api.access import share_log as share_log
+from simulations.api.access import share_pseudonymize as share_pseudonymize
+from simulations.api.access import share_read as share_read
 from simulations.api.analytics import analyze as analyze
 from simulations.api.analytics import load_analysis as load_analysis
 from simulations.api.auditing import Audit as Audit
@@ -200,6 +204,10 @@ __all__ = [
     "secagg_cost",
     "share",
     "share_check",
+    "share_destroy",
+    "share_log",
+    "share_pseudonymize",
+    "share_read",
     "share_recheck",
     "simulate",
     "to_toml",

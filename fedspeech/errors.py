@@ -87,6 +87,10 @@ class ConsentMissing(FedspeechError):
     """The user has not agreed to this, or no longer does; nothing is kept, read or sent."""
 
 
+class AccessRefused(FedspeechError):
+    """A role may not read or give away this; the access log says that it was asked for."""
+
+
 class EgressRefused(FedspeechError):
     """This has no way out of a phone; nothing left it."""
 

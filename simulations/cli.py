@@ -96,7 +96,9 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
       "statement": rollout.statement, "hear": rollout.hear, "simulate": rollout.simulate}),
     ("phone", "What a phone holds, and what left it.", {"show": phone.show}),
     ("share", "Nothing leaves unread: hold files against the policy of an audience.",
-     {"run": share.run, "check": share.check, "recheck": share.recheck}),
+     {"run": share.run, "check": share.check, "recheck": share.recheck,
+      "read": share.read, "log": share.log, "pseudonymize": share.pseudonymize,
+      "destroy": share.destroy}),
     ("deploy", "Deploy over TLS: run locally, make keys.",
      {"local": deploy.local, "keys": deploy.keys}),
 )  # fmt: skip

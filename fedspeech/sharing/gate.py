@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedspeech.files import read_at_most
-from fedspeech.sharing import claim_rules, content_rules, people_rules
+from fedspeech.sharing import claim_rules, content_rules, people_rules, release_rules
 from fedspeech.sharing.finding import Candidate, Finding, Rule, rule_id
 from fedspeech.sharing.manifest import BadManifest, Manifest
 from fedspeech.sharing.policy import Policy
@@ -44,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     people_rules.cell_by_subtraction,
     people_rules.rate_without_count,
     people_rules.row_per_person,
+    release_rules.differencing,
     claim_rules.privacy_claim,
     claim_rules.adapter_tensors,
     claim_rules.adapter_norm,

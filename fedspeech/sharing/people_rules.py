@@ -202,6 +202,11 @@ def _squashed(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", "".join(kept).casefold())
 
 
+def spelled_together(text: str) -> str:
+    """A name without case, accents, separators and hidden characters."""
+    return "".join(_squashed(text))
+
+
 def _windows(text: str, longest: int) -> Iterator[str]:
     """Words in a row, written as one, and every word with digits cut where letters end."""
     words = _squashed(text)
@@ -222,7 +227,7 @@ def _windows(text: str, longest: int) -> Iterator[str]:
 @functools.lru_cache(maxsize=8)
 def _registry(identities: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     """Squashed identities, and the first 12 digits of their unsalted hashes."""
-    squashed = {"".join(_squashed(each)) for each in identities}
+    squashed = {spelled_together(each) for each in identities}
     spelled = {form for each in identities for form in (each, each.lower(), each.upper())}
     digests = {
         hashlib.new(name, form.encode()).hexdigest()[:12]

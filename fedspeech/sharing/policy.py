@@ -24,7 +24,12 @@ from annotated_types import Ge
 from fedspeech.errors import ScenarioError
 from fedspeech.hash_chain import Head
 from fedspeech.limits import Count, Positive, Probability, WholeNumber, check_limits
+from fedspeech.sharing.access_log import AccessLog
+from fedspeech.sharing.cells import Release
 from fedspeech.sharing.manifest import Tier
+
+LOG = "access.jsonl"
+"""The log beside a policy that names no other."""
 
 KINDS = {
     "public": ("json", "csv", "toml", "text", "html", "png"),
@@ -51,6 +56,8 @@ class Policy:
       identities: who is in the data: names and ids, as they are written anywhere.
       transcripts: what was said, a sentence each.
       heads: of logs, by file name, kept where the log is not.
+      log: of who read what and what was given away.
+      released: SHA-256 of what was given away, and the numbers of people in it.
       scripts: SHA-256 of code that a page may carry.
       today: the day of the check.
     """
@@ -67,6 +74,8 @@ class Policy:
     identities: tuple[str, ...] = ()
     transcripts: tuple[str, ...] = ()
     heads: Mapping[str, Head] = field(default_factory=dict)
+    log: Path | None = None
+    released: tuple[tuple[str, Release], ...] = ()
     scripts: frozenset[str] = frozenset()
     today: datetime.date = field(default_factory=datetime.date.today)
 
@@ -85,6 +94,7 @@ class Policy:
 
         Raises:
           ScenarioError: naming file, key, rule and value.
+          ChainDamaged: if rows of the log were edited or cut off.
         """
         try:
             table = tomllib.loads(file.read_text("utf-8"))
@@ -95,14 +105,16 @@ class Policy:
                 f"{file} has the unknown key {unknown[0]}; known: {sorted(_WRITTEN)}"
             )
         try:
-            return cls(**{key: _value(key, value, file.parent) for key, value in table.items()})
+            log = file.parent / table.pop("log", LOG)
+            values = {key: _value(key, value, file.parent) for key, value in table.items()}
+            return cls(**values, log=log, released=AccessLog.released_before(log))
         except (ValueError, TypeError, OSError) as error:
             raise ScenarioError(f"{file}: {error}") from error
 
 
 _WRITTEN = {
     "tier", "k_min", "most_numbers", "epsilon", "delta", "revocation_epoch", "signers", "keys",
-    "regions", "identities", "transcripts", "heads",
+    "regions", "identities", "transcripts", "heads", "log",
 }  # fmt: skip
 
 

@@ -27,6 +27,9 @@ OBSERVED = PEOPLE | _NAMES["observations"]
 TOTALS = _NAMES["totals"]
 """Values of a column under which a row is of everybody."""
 
+DESCRIPTIONS = _NAMES["descriptions"]
+"""Keys whose words describe a figure and not the people that it is of."""
+
 ONE_PERSON = _NAMES["one_person"]
 """Columns whose rows are single people."""
 

@@ -128,8 +128,12 @@ def share(
     purpose: str,
     days: float = 180.0,
     seeded_noise: bool = False,
+    actor: str = "owner",
+    role: str = "owner",
 ) -> Shared:
     """Makes the files of a run for an audience, signs them, and writes those that the gate lets by.
+
+    What was read of the run, and what is given away, stands in the access log of the policy first.
 
         >>> import fedspeech as fs
         >>> fs.share("runs/quick", to="public", out="published",
@@ -146,12 +150,16 @@ def share(
       purpose: why the files are shared, in words.
       days: for how long they may be used.
       seeded_noise: whether noise that could be computed from a seed is meant, as in a trial.
+      actor: who gives it away, as the access log names them.
+      role: theirs: "owner", "analyst", "auditor" or "partner".
 
     Raises:
+      AccessRefused: if the role gives nothing away.
       ArgumentRefused: if the policy is of another audience, or `out` holds something.
       GateRefused: if a file does not pass; then none is written.
     """
     from fedspeech.rollout.signing import PrivateKey
+    from fedspeech.sharing.access_log import Visitor
     from fedspeech.sharing.policy import Policy
     from simulations.artifacts.shared_files import shared_files
 
@@ -163,8 +171,9 @@ def share(
     if not 1 <= days <= 3650:
         raise ArgumentRefused(f"`days` must be 1 to 3650, got {days}")
     last = held.today + datetime.timedelta(days=days)
+    visitor = Visitor(actor, role, purpose, held.today)  # type: ignore[arg-type]
     made = shared_files(
-        Path(run), tier=held.tier, policy=held, key=PrivateKey.load(Path(key)), purpose=purpose,
+        Path(run), policy=held, key=PrivateKey.load(Path(key)), visitor=visitor,
         expires=last.isoformat(), seeded_noise=seeded_noise,
     )  # fmt: skip
     place.mkdir(parents=True, exist_ok=True)

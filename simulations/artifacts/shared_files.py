@@ -26,10 +26,14 @@ from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.rollout.signing import PrivateKey
+from fedspeech.sharing.access_log import AccessLog, Visitor
 from fedspeech.sharing.claim_rules import norm_of
+from fedspeech.sharing.finding import Candidate
 from fedspeech.sharing.gate import check_content
-from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor, Tier
+from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor
 from fedspeech.sharing.policy import Policy
+from fedspeech.sharing.reading import read as read_artifact
+from fedspeech.sharing.release_rules import counted
 from simulations.results.redaction import published
 from simulations.results.run_folder import Results, RunFolder, read
 from simulations.results.spent import account, stated
@@ -53,17 +57,16 @@ class SharedFiles:
 
 
 def shared_files(
-    run: Path, *, tier: Tier, policy: Policy, key: PrivateKey, purpose: str, expires: str,
+    run: Path, *, policy: Policy, key: PrivateKey, visitor: Visitor, expires: str,
     seeded_noise: bool = False,
 ) -> SharedFiles:  # fmt: skip
     """Makes the files of a run for an audience, and holds each against its policy.
 
     Args:
       run: its folder.
-      tier: the audience.
-      policy: of the audience.
+      policy: of the audience; its log gets a row for what is read, and for what is given away.
       key: signs the manifests.
-      purpose: in words.
+      visitor: who gives it away, and why.
       expires: last day of use, ISO 8601.
       seeded_noise: whether noise from a seed is meant, as in a trial.
 
@@ -72,7 +75,33 @@ def shared_files(
       ArgumentRefused: if its noise could be computed from its seed; names in backticks are
         arguments.
       GateRefused: naming file, rule and place.
+      AccessRefused: if the role of the visitor gives nothing away.
     """
+    assert policy.log is not None, "every policy that is read from a file has a log"
+    log = AccessLog(policy.log)
+    with log.opened():  # held until the rows stand: two releases at once would not see each other
+        log.require(visitor, "release", run.name, "")
+        made = _made(run, policy, visitor, seeded_noise)
+        log.read(visitor, f"{run.name}/summary.json", made.parent, "internal")
+        return SharedFiles(_passed(made, policy, key, visitor, expires, log))
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Content of files and what their manifests say, before the gate.
+
+    Attributes:
+      contents: by name, each with what its manifest alone says.
+      common: what all manifests say.
+      parent: SHA-256 of the summary that they are made from.
+    """
+
+    contents: Mapping[str, tuple[bytes, dict[str, Any]]]
+    common: Mapping[str, Any]
+    parent: str
+
+
+def _made(run: Path, policy: Policy, visitor: Visitor, seeded_noise: bool) -> _Made:
     folder, results = RunFolder(run), read(run)
     if results.summary is None:
         raise FedspeechError(f"{run} has no summary.json: its run was killed before it could end")
@@ -85,20 +114,38 @@ def shared_files(
     ledger = account(folder, job, results.summary)
     guarantee = stated(ledger, results.rows, job)
     head = str(ledger.head)
+    parent = _sha256(folder.summary.read_bytes())
     common: dict[str, Any] = {
-        "tier": tier, "purpose": purpose, "expires": expires, "contributors": job.plan.population,
+        "tier": policy.tier, "purpose": visitor.purpose, "contributors": job.plan.population,
         "consent_epoch": policy.revocation_epoch, "plan_fingerprint": job.plan.fingerprint,
-        "claim": _claim(guarantee, head), "parents": (_sha256(folder.summary.read_bytes()),),
+        "claim": _claim(guarantee, head), "parents": (parent,),
     }  # fmt: skip
     made = {SUMMARY: (_summary(results, guarantee, policy.k_min), _of_a_summary())}
-    if tier != "public":
+    if policy.tier != "public":
         made[ADAPTER] = _adapter(folder, job)
+    return _Made(made, common, parent)
+
+
+def _passed(
+    made: _Made, policy: Policy, key: PrivateKey, visitor: Visitor, expires: str, log: AccessLog
+) -> dict[str, bytes]:
+    """Files and manifests that the gate lets by, in the log before they are handed over."""
     files: dict[str, bytes] = {}
-    for name, (content, own) in made.items():
-        manifest = Manifest(file=name, sha256=_sha256(content), **common, **own).sign(key).write()
-        _require(name, content, manifest, policy)
-        files |= {name: content, f"{name}.manifest.json": manifest}
-    return SharedFiles(files)
+    given = []
+    for name, (content, own) in made.contents.items():
+        sha256 = _sha256(content)
+        said = Manifest(file=name, sha256=sha256, expires=expires, **made.common, **own).sign(key)
+        findings = check_content(name, content, said.write(), policy).findings
+        if findings:
+            broken = ", ".join(sorted({each.rule for each in findings}))
+            log.refuse(visitor, name, sha256, f"the gate: {broken}")
+            listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
+            raise GateRefused(f"{name} does not pass the gate; nothing was written\n{listed}")
+        given.append((name, sha256, counted(Candidate(read_artifact(name, content), said, policy))))
+        files |= {name: content, f"{name}.manifest.json": said.write()}
+    for name, sha256, cells in given:
+        log.release(visitor, name, sha256, policy.tier, cells)
+    return files
 
 
 def _of_a_summary() -> dict[str, Any]:
@@ -172,13 +219,6 @@ def _claim(guarantee: Guarantee, head: str) -> PrivacyClaim | None:
         epsilon=guarantee.epsilon_release, delta=guarantee.delta, mechanism=guarantee.mechanism,
         relation=guarantee.relation_release, ledger_head=head,
     )  # fmt: skip
-
-
-def _require(name: str, content: bytes, manifest: bytes, policy: Policy) -> None:
-    findings = check_content(name, content, manifest, policy).findings
-    if findings:
-        listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
-        raise GateRefused(f"{name} does not pass the gate; nothing was written\n{listed}")
 
 
 def _sha256(content: bytes) -> str:

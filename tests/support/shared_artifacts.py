@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedspeech.hash_chain import HashChain, Head
 from fedspeech.rollout.signing import PrivateKey
+from fedspeech.sharing.cells import Cell
 from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor
 from fedspeech.sharing.policy import Policy
 
@@ -33,6 +34,7 @@ POLICY = Policy(
     transcripts=("remind me to call the dentist on friday", "where is my blue umbrella"),
     today=datetime.date(2026, 11, 30),
 )
+LAST_RELEASE = (("98" * 32, (Cell(frozenset({("accent", "north")}), 62),)),)
 PARTNER = replace(POLICY, tier="partner")
 
 
@@ -312,6 +314,16 @@ def bad():
         "as many rows as people": (
             "row-per-person",
             in_json({"rows": [{"word": f"w{n}", "note": ""} for n in range(30)]}, contributors=30),
+        ),
+        "two fewer than in the last release": (
+            "differencing", in_json(rows(), policy=replace(POLICY, released=LAST_RELEASE))
+        ),
+        "all but a few of the last release": (
+            "differencing",
+            in_json(
+                {"rows": [row(sex="female", phones=52)]},
+                policy=replace(POLICY, released=LAST_RELEASE),
+            ),
         ),
         "claim without a manifest's": ("privacy-claim", in_json(claimed, claim=None)),
         "smaller epsilon than the ledger's": (

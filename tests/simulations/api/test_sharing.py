@@ -9,7 +9,13 @@ from made_once import quick_run
 from typer.testing import CliRunner
 
 import fedspeech as fs
-from fedspeech.errors import ArgumentRefused, FedspeechError, ScenarioError
+from fedspeech.errors import (
+    AccessRefused,
+    ArgumentRefused,
+    ChainDamaged,
+    FedspeechError,
+    ScenarioError,
+)
 from fedspeech.sharing.policy import Policy
 from simulations.artifacts.shared_files import GateRefused
 from simulations.cli import app
@@ -142,3 +148,39 @@ def test_files_of_a_run_pass_the_gate_or_are_not_written(tmp_path):
         with pytest.raises(GateRefused, match=r"at most 0\.1 may have been spent"):
             fs.share(run, out=tmp_path / "nothing", seeded_noise=True, **given)
         assert not (tmp_path / "nothing").exists()
+
+
+def test_reads_go_through_the_door_and_stand_in_the_log(folder, policy, tmp_path):
+    file = write(folder, "table.json", GOOD["table"])
+    given = ("--policy", policy, "--purpose", "an audit", "--actor", "ann")
+    code, _ = command("read", file, *given, "--as", "partner", "-o", tmp_path / "copy.json")
+    assert (code, (tmp_path / "copy.json").read_bytes()) == (0, file.read_bytes())
+    inner = folder / "summary.json"
+    inner.write_text("{}")
+    code, _ = command("read", inner, *given, "--as", "partner", "-o", tmp_path / "inner.json")
+    assert (code, (tmp_path / "inner.json").exists()) == (1, False)
+    with pytest.raises(AccessRefused, match="may not read the log"):
+        fs.share_log(policy, purpose="curious", role="partner")
+    found = fs.share_log(policy, purpose="an audit", role="auditor")
+    assert [row["kind"] for row in found.rows] == ["read", "refused", "refused", "read"]
+    log = policy.parent / "access.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"partner", b"auditor", 1))
+    with pytest.raises(ChainDamaged):
+        fs.share_check(file, policy=policy)
+
+
+def test_placeholders_pass_the_gate_until_nobody_can_tell_who_they_are(folder, policy, tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Notes\n\nZoë Marchetti gains most.\n")
+    key, shared = tmp_path / "release.key", folder / "notes.md"
+    fs.share_pseudonymize(notes, policy=policy, key=key, out=shared)
+    assert "Zoë" not in shared.read_text()
+    assert {found.rule for found in fs.share_check(shared, policy=policy).findings} == {
+        "manifest-missing"
+    }
+    with pytest.raises(AccessRefused):
+        fs.share_destroy(key, policy=policy, purpose="asked for", role="analyst")
+    assert key.exists()
+    name = fs.share_destroy(key, policy=policy, purpose="asked for")
+    row = fs.share_log(policy, purpose="an audit").rows[-2]
+    assert (row["kind"], row["artifact"], key.exists()) == ("destroyed", name, False)

@@ -36,6 +36,8 @@ CALLS = {
     "phone show": {"phone_show"},
     "voice-privacy": {"voice_privacy_file", "voice_privacy_metrics"},
     "share run": {"share"}, "share check": {"share_check"}, "share recheck": {"share_recheck"},
+    "share read": {"share_read"}, "share log": {"share_log"},
+    "share pseudonymize": {"share_pseudonymize"}, "share destroy": {"share_destroy"},
     "ota keys": {"ota_keys"}, "ota make": {"ota_make"}, "ota verify": {"ota_verify"},
     "ota enroll": {"ota_enroll"}, "ota apply": {"ota_apply"}, "ota confirm": {"ota_confirm"},
     "ota rollback": {"ota_rollback"}, "ota rotate": {"ota_rotate"},
