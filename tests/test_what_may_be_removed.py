@@ -18,6 +18,7 @@ MAY_TOUCH = {
     ("fedspeech/secagg/keys.py", "create"): "a partial file beside a new secret",
     ("fedspeech/hash_chain.py", "forget_head"): "the head of a chain that is gone",
     ("fedspeech/device/key_store.py", "destroy"): "the named file of a wrapping key",
+    ("fedspeech/sharing/placeholders.py", "destroy"): "the named key of a release",
     ("clients/durable_state.py", "write"): "named files of older rounds",
     (
         "clients/durable_state.py",
