@@ -143,8 +143,11 @@ class TimeAxis(RoundTimes):
 
     def share_consented(self, round_number: int, population: int) -> float:
         """Share of a population whose consent is in force when a round is called, as drawn."""
-        day = math.floor(self.called_h(round_number) / HOURS)
-        return _share_consented(self.rules, self.seed, day, population)
+        return self.share_consented_at(self.called_h(round_number), population)
+
+    def share_consented_at(self, hour: float, population: int) -> float:
+        """The same at an hour."""
+        return _share_consented(self.rules, self.seed, math.floor(hour / HOURS), population)
 
     def least_available(self, rounds: int, population: int) -> float:
         """Smallest share that may work and has agreed, rounded down to a thousandth.

@@ -9,6 +9,7 @@ from simulations.report import phrasing
 from simulations.report.figures import Column, Figure, counts, figure, numbers, share
 from simulations.results.rows import RoundRow, RoundTime
 from simulations.results.run_folder import Results
+from simulations.results.summary import PhonesAtHour
 
 TO_ZERO = {"rangemode": "tozero"}
 
@@ -174,7 +175,41 @@ def virtual_time(results: Results) -> list[Figure]:
     if not played:
         return []
     rows, times = [row for row, _ in played], [time for _, time in played]
-    return [*_accuracy_in_time(rows, times), *_of_a_phone(rows, times), *_ends(rows, times)]
+    hours = results.summary.time.hours if results.summary and results.summary.time else ()
+    return [
+        *_phones_by_hour(hours, times),
+        *_accuracy_in_time(rows, times),
+        *_of_a_phone(rows, times),
+        *_ends(rows, times),
+    ]
+
+
+def _phones_by_hour(hours: Sequence[PhonesAtHour], times: list[RoundTime]) -> list[Figure]:
+    """Who could be asked by hour, and who trained in the rounds of the same week."""
+    if not hours:
+        return []
+    by_hour: dict[int, int] = {}
+    for time in times:
+        place = round(time.called_h - hours[0].hour)
+        by_hour[place] = by_hour.get(place, 0) + time.trained
+    trained = [by_hour.get(place) for place in range(len(hours))]
+    return figure(
+        "phones-by-hour",
+        "Phones by hour",
+        "Phones that the policy lets work, phones whose user has agreed, both, and those that "
+        "trained in a round of that hour. The first week; each step of the axis is ten times.",
+        (
+            numbers("day", [(one.hour - hours[0].hour) / 24 for one in hours]),
+            counts("eligible", [round(one.eligible) for one in hours], "base"),
+            counts("consented", [one.consented for one in hours], "control"),
+            counts("both", [round(one.both) for one in hours], "federated"),
+            counts("trained", trained, "personalized"),
+        ),
+        visibility=("simulation_only",),
+        x_title="virtual days since the first call",
+        y_title="phones",
+        y={"type": "log", "dtick": 1},
+    )
 
 
 def _accuracy_in_time(rows: list[RoundRow], times: list[RoundTime]) -> list[Figure]:

@@ -55,6 +55,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         ],
         "rounds": Counter(row.status for row in results.rows),
         "scenario": results.scenario,
+        "phone_policy": phrasing.policy(results.settings()),
         **figures,
         **(findings(summary) if summary else {}),
     }

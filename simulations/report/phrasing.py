@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
+from fedspeech.device.phone_rules import PhoneRules
+from fedspeech.device.work_policy import WorkPolicy
 from fedspeech.evaluation.collapse import DRAWS
 from fedspeech.evaluation.metric import ERROR, Unit
 from fedspeech.privacy.guarantee import Guarantee
@@ -220,6 +223,31 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def policy(settings: Mapping[str, Any]) -> str:
+    """What phones of a scenario require before they work, agree to and hold, in a sentence.
+
+    Args:
+      settings: the scenario's, under dotted names; what is not set is at its default.
+    """
+    key = "device.policy."
+    asked = [
+        words
+        for name, words in (("charging", "charged"), ("wifi", "on wifi"), ("idle", "idle"))
+        if settings.get(key + name, True)
+    ]
+    battery = settings.get(key + "least_battery", WorkPolicy.least_battery)
+    said = f"A phone works {', '.join(asked) or 'at any time'}, at {battery:.0%} of its battery or more"
+    rate = settings.get("device.consent_rate", 1.0)
+    revoked = settings.get("device.revoked_a_day", 0.0)
+    said += f"; {percent(rate)} of the users agree"
+    if revoked:
+        said += f", and {percent(revoked)} of those take it back each day"
+    if (captures := settings.get("device.captures_a_day")) is not None:
+        days = settings.get("device.clip_days", PhoneRules.clip_days)
+        said += f"; it keeps a clip {captures:g} times a day for {days:g} days"
+    return said + "."
 
 
 def _odds(value: float, unit: str) -> str:

@@ -43,6 +43,7 @@ class RoundTime(Record):
       called: phones whose coin said yes.
       joined: of these, phones that were there.
       late: of these, phones that missed the deadline.
+      trained: of these, phones whose update is in the sum, unless the round was abandoned.
       phone_s_median: seconds until a phone that joined had sent its last message.
       phone_s_90: seconds within which nine in ten had.
       enough_s: when as many answers had come as the minimum of reporting phones needs; None: never.
@@ -53,6 +54,7 @@ class RoundTime(Record):
     called: Count
     joined: Count
     late: Count
+    trained: Count = 0
     phone_s_median: Positive | None = None
     phone_s_90: Positive | None = None
     enough_s: Positive | None = None

@@ -39,6 +39,22 @@ class Utility(Record):
     by_noise: Share | None = None
 
 
+class PhonesAtHour(Record):
+    """How many phones of a population could be asked at an hour, whether a round was called or not.
+
+    Attributes:
+      hour: from the midnight before the first round.
+      eligible: phones that the policy lets work, on average over the days that they might have.
+      consented: phones whose user's consent is in force.
+      both: phones of which both hold, on average.
+    """
+
+    hour: Positive
+    eligible: Positive
+    consented: Count
+    both: Positive
+
+
 class RunTime(Record):
     """A run in virtual time, over its rounds.
 
@@ -52,6 +68,10 @@ class RunTime(Record):
       share_late: of those who joined.
       over_selection: mean number of phones that joined over the minimum of reporting phones; 1 is
         none to spare.
+      converged_days: from the first call until held-out phones had gained nine tenths of what they
+        gain in the best round; None: they gain nothing.
+      bytes_in_all: sent and received by all phones that joined, over all rounds.
+      hours: of the first week, or of the run where it is shorter.
     """
 
     days: Positive
@@ -61,6 +81,9 @@ class RunTime(Record):
     share_away: Share
     share_late: Share
     over_selection: Positive
+    converged_days: Positive | None = None
+    bytes_in_all: Count = 0
+    hours: tuple[PhonesAtHour, ...] = ()
 
 
 VISIBILITY: Mapping[str, Visibility] = {

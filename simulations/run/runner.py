@@ -421,7 +421,7 @@ class Run:
             bytes_once=len(self._built.base.to_bytes()),
             recordings_sha256=self._built.speakers.sha256,
             utility=self._utility(),
-            time=run_time(self._rows, plan),
+            time=run_time(self._rows, self._job),
             examples_hidden=self._ledger.example_guarantee(),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),

@@ -24,14 +24,14 @@ from simulations.results.environment import Environment
 from simulations.results.exported import ExportedFile, FamilyFile, Listening
 from simulations.results.record import SCHEMA_VERSION, Record
 from simulations.results.rows import RoundRow, RoundTime, ServerRound, SimulationRound
-from simulations.results.summary import VISIBILITY, RunTime, Summary, Utility
+from simulations.results.summary import VISIBILITY, PhonesAtHour, RunTime, Summary, Utility
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "results.md"
 SCRIPT = "tests/support/results_document.py"
 TYPES: tuple[type, ...] = (
     RoundRow, ServerRound, SimulationRound, RoundTime,
     Summary, metric.Section, metric.Metric, metric.Segment, metric.Interval, metric.Chart,
-    metric.Axis, metric.Curve, metric.Matrix, metric.Texts, Utility, RunTime,
+    metric.Axis, metric.Curve, metric.Matrix, metric.Texts, Utility, RunTime, PhonesAtHour,
     Account, Guarantee, ExampleGuarantee, ExportedFile, FamilyFile, Listening, Environment,
 )  # fmt: skip
 
