@@ -238,7 +238,8 @@ def policy(settings: Mapping[str, Any]) -> str:
         if settings.get(key + name, True)
     ]
     battery = settings.get(key + "least_battery", WorkPolicy.least_battery)
-    said = f"A phone works {', '.join(asked) or 'at any time'}, at {battery:.0%} of its battery or more"
+    when = ", ".join(asked) or "at any time"
+    said = f"A phone works {when}, at {battery:.0%} of its battery or more"
     rate = settings.get("device.consent_rate", 1.0)
     revoked = settings.get("device.revoked_a_day", 0.0)
     said += f"; {percent(rate)} of the users agree"

@@ -15,8 +15,10 @@ from simulations.run.left_by_shards import run_time
 def job(tmp_path):
     _, job, _ = make_job(tmp_path)
     rules = PhoneRules(consent_rate=0.5, revoked_a_day=0.01)
-    job = with_plan(job, population=2000, participation_probability=0.1, availability=0.1,
-                    rounds=4, min_cohort=8, min_reporting=6, dropout_rate=0.3, delta=1e-5)  # fmt: skip
+    job = with_plan(
+        job, population=2000, participation_probability=0.1, availability=0.1, rounds=4,
+        min_cohort=8, min_reporting=6, dropout_rate=0.3, delta=1e-5,
+    )  # fmt: skip
     return dataclasses.replace(job, time=TimeAxis(seed=3, rules=rules))
 
 
