@@ -93,6 +93,10 @@ from simulations.api.secagg import secagg_cost as secagg_cost
 from simulations.api.sharing import share as share
 from simulations.api.sharing import share_check as share_check
 from simulations.api.sharing import share_recheck as share_recheck
+from simulations.api.tokens import TokenReport as TokenReport
+from simulations.api.tokens import tokens_decode as tokens_decode
+from simulations.api.tokens import tokens_encode as tokens_encode
+from simulations.api.tokens import tokens_train as tokens_train
 from simulations.api.tuning import Tuned as Tuned
 from simulations.api.tuning import tune as tune
 from simulations.api.voice_privacy import VoicePrivacy as VoicePrivacy
@@ -143,6 +147,7 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "TensorBoardLogger",
+    "TokenReport",
     "Tuned",
     "UpdateRefused",
     "VoicePrivacy",
@@ -211,6 +216,9 @@ __all__ = [
     "share_recheck",
     "simulate",
     "to_toml",
+    "tokens_decode",
+    "tokens_encode",
+    "tokens_train",
     "tune",
     "verify",
     "voice_privacy",

@@ -30,6 +30,7 @@ from simulations.commands import (
     scenarios,
     secagg,
     share,
+    tokens,
 )
 from simulations.commands.analyze import analyze
 from simulations.commands.audit import audit
@@ -99,6 +100,8 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
      {"run": share.run, "check": share.check, "recheck": share.recheck,
       "read": share.read, "log": share.log, "pseudonymize": share.pseudonymize,
       "destroy": share.destroy}),
+    ("tokens", "Speech as tokens whose first codebook keeps the words: train, encode, decode.",
+     {"train": tokens.train, "encode": tokens.encode, "decode": tokens.decode}),
     ("deploy", "Deploy over TLS: run locally, make keys.",
      {"local": deploy.local, "keys": deploy.keys}),
 )  # fmt: skip

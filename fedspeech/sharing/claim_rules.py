@@ -20,6 +20,10 @@ _PRIVATE = re.compile(
     r"differential(?:ly)?[ -]privat?e?|differential privacy|\beps(?:ilon)?-l?dp\b|anonymi[sz]ed|"
     r"\banonymous\b|fully private|no personal data", re.I,
 )  # fmt: skip
+_TOKENS = re.compile(r"\btokens?\b|\bcodebooks?\b|\bcodecs?\b", re.I)
+_PROMISE = re.compile(
+    r"\bl?dp\b|differential|\bepsilon\b|\beps\b|ε|anonym|\bprivate\b|unlinkab", re.I
+)  # fmt: skip
 _CLAIM_KEYS = re.compile(r"^(?:epsilon|eps)(?:_|$)", re.I)
 _METADATA = frozenset(("format", "adapter", "schema", "schema_version", "base_sha256"))
 
@@ -113,6 +117,18 @@ def privacy_claim(shared: Candidate) -> Found:
         yield "manifest.claim.delta", f"at most {shared.policy.delta:g}, got {claim.delta:g}"
     if shared.manifest and not shared.manifest.plan_fingerprint:
         yield "manifest.plan_fingerprint", "a claim of privacy without the plan that it is of"
+
+
+def token_claim(shared: Candidate) -> Found:
+    """Nothing is promised of tokens of speech: no mechanism of privacy makes them.
+
+    A codec may be trained with Laplace noise, and its tokens are made without. A denial is found
+    too: whoever reads half a sentence reads a promise.
+    """
+    for where, text in shared.artifact.strings():
+        for sentence in re.split(r"[.!?;](?:\s|$)|\n", text):
+            if _TOKENS.search(sentence) and _PROMISE.search(sentence):
+                yield where, "privacy is spoken of in one sentence with tokens of speech"
 
 
 def adapter_tensors(shared: Candidate) -> Found:

@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     people_rules.row_per_person,
     release_rules.differencing,
     claim_rules.privacy_claim,
+    claim_rules.token_claim,
     claim_rules.adapter_tensors,
     claim_rules.adapter_norm,
     claim_rules.log_chain,

@@ -332,6 +332,9 @@ def bad():
         "epsilon alone": ("privacy-claim", in_json(rows() | {"epsilon": 6.02})),
         "words without a claim": ("privacy-claim", text("It is anonymous.", claim=None)),
         "small epsilon in words": ("privacy-claim", text("The run has spent epsilon 0.98.")),
+        "tokens that are called private": (
+            "token-claim", text("Our speech tokens are LDP, with epsilon 15.")
+        ),
         "over the budget": (
             "privacy-claim", in_json(rows(), claim=replace(CLAIM, epsilon=60.0))
         ),

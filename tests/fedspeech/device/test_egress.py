@@ -85,6 +85,7 @@ def strange(rng):
             words(rng).astype(np.int64),
             np.ma.array(words(rng)),
             np.append(words(rng), np.uint32(7)),
+            np.frombuffer(rng.randbytes(100), np.uint8).reshape(25, 4) % 64,  # tokens of speech
         ]
     )
     match rng.randrange(7):

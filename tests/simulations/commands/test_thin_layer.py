@@ -34,6 +34,8 @@ CALLS = {
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
     "deploy keys": {"deployment_keys"},
     "phone show": {"phone_show"},
+    "tokens train": {"tokens_train"}, "tokens encode": {"tokens_encode"},
+    "tokens decode": {"tokens_decode"},
     "voice-privacy": {"voice_privacy_file", "voice_privacy_metrics"},
     "share run": {"share"}, "share check": {"share_check"}, "share recheck": {"share_recheck"},
     "share read": {"share_read"}, "share log": {"share_log"},
