@@ -74,7 +74,7 @@ def test_the_margin_is_taken_from_the_true_cosine():
         logits = 30 * cosines[row].double()
         logits[true] -= 30 * 0.4
         expected += (torch.logsumexp(logits, 0) - logits[true]).item() / 2
-    assert float(classifier.loss(vectors, who, 1.0)) == pytest.approx(expected, rel=1e-4)
+    assert classifier.loss(vectors, who, 1.0).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_distillation_by_hand():
