@@ -120,8 +120,9 @@ class ClientShard:
         totals = np.zeros((plan.groups, plan.vector_length), dtype=np.uint32)
         for own, block in self.blocks(request, reporting):
             for group, total in enumerate(totals):
-                mine = block[groups_of(self.job, key, own) == group].sum(axis=0, dtype=np.uint32)
-                totals[group] = ring_sum([total, mine], plan.bits)
+                of_group = groups_of(self.job, key, own) == group
+                mine = block if of_group.all() else block[of_group]
+                totals[group] = ring_sum([total, mine.sum(axis=0, dtype=np.uint32)], plan.bits)
         total = totals.reshape(-1)
         update = messages.ProtectedUpdate(key=key, reporting=reporting, total=total)
         return update, state.counting(reporting, key.round)
@@ -131,15 +132,14 @@ class ClientShard:
     ) -> NDArray[np.bool_]:
         """Which of some phones may send one more input, each by its own memory, same shape."""
         admits = self.job.plan.admits
-        return np.array(
-            [
-                admits(sent, None if last < 0 else round_number - last)
-                for sent, last in zip(
-                    state.sent_by(phones).tolist(), state.last_sent_by(phones).tolist(), strict=True
-                )
-            ],
-            dtype=bool,
-        )
+        # Phones with the same memory give the same answer, and most have the same.
+        memories = state.sent_by(phones) << 32 | state.last_sent_by(phones) + 1
+        known, which = np.unique(memories, return_inverse=True)
+        answers = [
+            admits(memory >> 32, round_number - last if (last := memory % 2**32 - 1) >= 0 else None)
+            for memory in known.tolist()
+        ]
+        return np.array(answers, dtype=bool)[which]
 
     # What both ways of summing share.
 
@@ -151,8 +151,7 @@ class ClientShard:
         self, key: RoundKey, phones: NDArray[np.int64], stage: Stage
     ) -> NDArray[np.int64]:
         """Those of some phones that, by the simulator's schedule, are there for a stage."""
-        there = [self.job.last_stage(key.round, int(phone)) >= stage for phone in phones]
-        answering: NDArray[np.int64] = phones[np.array(there, dtype=bool)]
+        answering: NDArray[np.int64] = phones[self.job.last_stages(key.round, phones) >= stage]
         return answering
 
     def blocks(
@@ -195,13 +194,13 @@ class ClientShard:
         time, work = self.job.time, self.job.work
         assert time is not None
         seconds = [time.seconds(work, round_number, phone) for phone in joined.tolist()]
-        last = [self.job.last_stage(round_number, phone) for phone in joined.tolist()]
+        last = self.job.last_stages(round_number, joined)
         self._leave(
             "times",
             round_number,
             called=np.array(called),
             seconds=np.array(seconds),
-            sends=np.array(last, dtype=np.int64) >= Stage.MASK,
+            sends=last >= Stage.MASK,
         )
 
     def _leave(self, what: str, round_number: int, **arrays: Any) -> None:

@@ -108,6 +108,7 @@ PUBLIC: Mapping[str, str] = {
     "registry_publish": "simulations.api.registry:registry_publish",
     "registry_rotate": "simulations.api.registry:registry_rotate",
     "resume": "simulations.api.run:resume",
+    "resume_analysis": "simulations.api.analytics:resume_analysis",
     "rollout_forecast": "simulations.api.rollout:rollout_forecast",
     "rollout_hear": "simulations.api.rollout:rollout_hear",
     "rollout_look": "simulations.api.rollout:rollout_look",

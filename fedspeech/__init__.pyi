@@ -31,6 +31,7 @@ from simulations.api.access import share_pseudonymize as share_pseudonymize
 from simulations.api.access import share_read as share_read
 from simulations.api.analytics import analyze as analyze
 from simulations.api.analytics import load_analysis as load_analysis
+from simulations.api.analytics import resume_analysis as resume_analysis
 from simulations.api.auditing import Audit as Audit
 from simulations.api.auditing import audit as audit
 from simulations.api.budget import Budget as Budget
@@ -193,6 +194,7 @@ __all__ = [
     "registry_publish",
     "registry_rotate",
     "resume",
+    "resume_analysis",
     "rollout_forecast",
     "rollout_hear",
     "rollout_look",

@@ -13,12 +13,13 @@ import functools
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.robust import Defense
@@ -36,7 +37,7 @@ from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_round_id
-from fedspeech.seeds import NoiseEntropy, Streams, canonical, secret_generator, stream
+from fedspeech.seeds import NoiseEntropy, Streams, canonical, secret_generator, stream, streams
 from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
@@ -250,6 +251,8 @@ class Job:
 
     def phone_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
         """Streams that phones draw a contribution from, each opened when asked for."""
+        if not self.query.draws_secrets:
+            return Streams(streams(self.seed, "batches", key.round), phones)
         return Streams(functools.partial(self.phone_rng, key), phones)
 
     def phone_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
@@ -317,6 +320,13 @@ class Job:
         if time.seconds(self.work, round_number, phone) > time.deadline_s:
             return min(stage, Stage.SHARE)
         return stage
+
+    def last_stages(self, round_number: int, phones: Iterable[int]) -> NDArray[np.int64]:
+        """The last stage of each of some phones, shape (phones,)."""
+        if self.time is None and self.plan.dropout_rate == 0:  # nobody vanishes
+            return np.full(len(list(phones)), Stage.UNMASK, dtype=np.int64)
+        found = [self.last_stage(round_number, int(phone)) for phone in phones]
+        return np.array(found, dtype=np.int64)
 
     def shard_phones(self, shard: int) -> range:
         """Phones of one shard: a contiguous part of the population."""

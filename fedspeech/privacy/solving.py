@@ -12,13 +12,23 @@ says so where something else than epsilon ended it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from fedspeech.errors import require
 from fedspeech.privacy import adversary_views
+from fedspeech.privacy.events import (
+    CappedPoisson,
+    Event,
+    Gaussian,
+    PoissonSampled,
+    Replaced,
+    RoundCost,
+    WithoutReplacement,
+)
 from fedspeech.privacy.filling import MAX_POPULATION, MAX_ROUNDS, Filled
 from fedspeech.privacy.pricing import Price, price
 from fedspeech.privacy.sizing import RING_BITS
@@ -32,6 +42,10 @@ _MIN_NOISE = 1e-3
 _TOLERANCE = 1e-4
 _BEYOND = 24  # candidates tried beyond the first that fails
 _SMALLEST_GROWTH = 32  # of cohorts that are tried: the narrowest window seen is a fifth of its size
+
+
+_FAILURES = ("minimum_failure", "cap_failure", "sampler_failure", "graph_failure")
+_NEVER = 1e-30  # a probability that changes no digit of an epsilon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +99,7 @@ class _Search:
         self._name = ""
 
     def noise(self) -> Solution:
-        """Smallest noise: doubles until it is enough, then halves, then bisects the logarithm."""
+        """Smallest noise: doubles until it is enough, then halves, then closes in on the limit."""
         self._name = "noise_multiplier"
         enough = 1.0
         while not self._meets(enough):
@@ -96,20 +110,73 @@ class _Search:
         while too_little >= _MIN_NOISE and self._meets(too_little):
             enough, too_little = too_little, too_little / 2
         while True:
-            while enough > too_little * (1 + _TOLERANCE):
-                middle = math.sqrt(too_little * enough)
-                if self._meets(middle):
-                    enough = middle
-                else:
-                    too_little = middle
+            enough, too_little = self._closed_in(enough, too_little)
             beyond = [enough * (1 - 0.002 * step) for step in range(1, _BEYOND)]
-            better = [value for value in beyond if value >= _MIN_NOISE and self._meets(value)]
+            better = [
+                value
+                for value in beyond
+                if value >= _MIN_NOISE
+                and not self._costs_no_less(value, too_little)
+                and self._meets(value)
+            ]
             if not better:
                 break
             enough, too_little = better[-1], better[-1] * 0.998
         if too_little < _MIN_NOISE:
             return self._solution(enough, f"less noise than {_MIN_NOISE:g} is not tried")
         return self._solution(enough, self._ended(enough, too_little, "less noise"))
+
+    def _closed_in(self, enough: float, too_little: float) -> tuple[float, float]:
+        """Noise that is enough, and noise that is not, a tolerance apart.
+
+        A secant says where the limit is, and a point beside it, towards the end that is farther
+        away, is tried: where the secant is right, the next one closes the gap. Where three of them
+        did not halve it, the middle is tried.
+        """
+        left, before = 0, enough / too_little
+        while enough > too_little * (1 + _TOLERANCE):
+            limit = self._secant(enough, too_little) if left else None
+            if limit is None:
+                guess, left, before = math.sqrt(too_little * enough), 3, enough / too_little
+            else:
+                aside = 1 + _TOLERANCE / 3
+                guess = limit / aside if enough * too_little < limit**2 else limit * aside
+                left -= 1
+            if self._meets(guess):
+                enough = guess
+            else:
+                too_little = guess
+            left = 3 if (enough / too_little) ** 2 < before else left
+            before = enough / too_little if left == 3 else before
+        return enough, too_little
+
+    def _secant(self, enough: float, too_little: float) -> float | None:
+        """Noise between both where epsilon would be met; None: nothing says where.
+
+        The logarithm of epsilon is nearly linear in that of noise.
+        """
+        known = [(abs(math.log(found / self._epsilon)), noise, found)
+                 for noise, found in self._tried.items() if 0 < found < math.inf]  # fmt: skip
+        if len(known) < 2:
+            return None
+        (_, near, one), (_, far, other) = sorted(known)[:2]
+        if one == other:
+            return None
+        share = math.log(self._epsilon / one) / math.log(other / one)
+        found = near * (far / near) ** share
+        return found if too_little < found < enough else None
+
+    def _costs_no_less(self, less: float, failed: float) -> bool:
+        """Whether the events say so: those of a plan that failed, with less noise and no more.
+
+        Adding noise is post-processing, so a Gaussian never costs less with less noise where all
+        else is the same and nothing fails less often. No accountant has to be asked then.
+        """
+        try:
+            one, other = (self._make(**{self._name: value}).plan.cost for value in (less, failed))
+        except ValueError:
+            return False
+        return less <= failed and _has_as_much_to_hide(one, other)
 
     def rounds(self) -> Solution:
         """Most rounds."""
@@ -232,3 +299,35 @@ class _Search:
             f"{what} for epsilon={self._epsilon}: the nearest epsilon_{self._against} is "
             f"{epsilon:.4g}, at {self._name}={nearest:.6g} ({len(self._tried)} tried)"
         )
+
+
+def _has_as_much_to_hide(one: RoundCost, other: RoundCost) -> bool:
+    """Whether two costs differ in a Gaussian's noise alone, and the first fails no less often."""
+    fails_no_less = all(
+        getattr(one, name) >= getattr(other, name) or getattr(other, name) < _NEVER
+        for name in _FAILURES
+    )
+    return fails_no_less and _noise_aside(one) == _noise_aside(other)
+
+
+def _noise_aside(cost: RoundCost) -> RoundCost:
+    """The cost with noise of 1 in the place of every Gaussian's, and nothing that fails."""
+    return dataclasses.replace(
+        cost,
+        release=_of_noise_one(cost.release),
+        given=_of_noise_one(cost.given),
+        server=_of_noise_one(cost.server),
+        minimum_failure=0.0,
+        cap_failure=0.0,
+        sampler_failure=0.0,
+        graph_failure=0.0,
+    )
+
+
+def _of_noise_one(event: Event) -> Event:
+    if isinstance(event, Gaussian):
+        return Gaussian(noise_multiplier=1.0)
+    if isinstance(event, PoissonSampled | WithoutReplacement | CappedPoisson | Replaced):
+        inner = _of_noise_one(event.event)
+        return dataclasses.replace(event, event=cast("Any", inner))
+    return event

@@ -51,11 +51,16 @@ def to_integers(vectors: NDArray[np.floating], scale: int, bound: int) -> NDArra
     Returns:
       Shape (phones, d), squared norms at most scale^2 * bound.
     """
-    largest = math.isqrt(bound)
+    places = np.flatnonzero(vectors != 0)  # few, and NaN is among them
+    counts, holder = vectors.reshape(-1)[places], places // vectors.shape[1]
     # No comparison holds of NaN, and numbers this small have squares that fit 64 bits.
-    fits = (vectors.min(axis=1) >= -largest) & (vectors.max(axis=1) <= largest)
-    fits &= (np.rint(vectors) == vectors).all(axis=1)
-    integers: NDArray[np.int64] = np.where(fits[:, np.newaxis], vectors, 0).astype(np.int64)
-    integers[np.einsum("ij,ij->i", integers, integers) > bound] = 0
-    integers *= scale
-    return integers
+    fits = (np.abs(counts) <= math.isqrt(bound)) & (np.rint(counts) == counts)
+    whole = np.where(fits, counts, 0).astype(np.int64)
+    squares = np.zeros(len(vectors), dtype=np.int64)
+    np.add.at(squares, holder, whole * whole)
+    refused = squares > bound
+    refused[holder[~fits]] = True
+    whole[refused[holder]] = 0
+    integers = np.zeros(vectors.size, dtype=np.int64)
+    integers[places] = whole * scale
+    return integers.reshape(vectors.shape)

@@ -34,7 +34,8 @@ class Histogram(EventCounts):
         cells = events.segment[phone] * self.width + cells[counted]
         stays = kept(cells, phone, events.rngs, dimension=size, max_cells=self.max_cells)
         counts = summed(cells[stays], phone[stays], len(events.rngs), size, None)
-        return np.minimum(counts, self.max_per_cell).astype(np.float32)
+        within: NDArray[np.float32] = np.minimum(counts, self.max_per_cell).astype(np.float32)
+        return within
 
     def estimates(self, state: GlobalState, plan: PrivacyPlan) -> tuple[Estimate, ...]:
         """One estimate per segment and cell, the cells of a segment one after the other."""

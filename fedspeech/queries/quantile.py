@@ -3,7 +3,10 @@
 A phone adds each event to one node on each level of a tree of intervals. The counts, fitted to one
 another, say how many events are up to a cell, and so where a quantile is. The interval inverts a
 test: the quantile is at a cell unless the counts up to it, or up to the one before, say otherwise
-(Woodruff 1952). Where cells are coarse it holds the quantile more often than it says.
+(Woodruff 1952). One test alone errs in 2.5 % to either side; an interval from the first cell that
+is not rejected to the last errs less, the more cells lie within the noise. So the test is made as
+strict as replays of the release say it may be (`replays`). Where cells are coarse the interval
+still holds the quantile more often than it says: there is no cell between two.
 
 `quantile_search` asks for one threshold per round instead; its `best` says which errs less.
 """
@@ -21,6 +24,7 @@ from scipy.optimize import isotonic_regression
 
 from fedspeech.errors import require
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries import replays
 from fedspeech.queries.analytics import rounds_in
 from fedspeech.queries.axes import NOWHERE, Axis, Cells, labels, rebuilt, size
 from fedspeech.queries.estimate import Estimate, ExpectedError, Sampling
@@ -198,12 +202,16 @@ class TreeQuantiles(Quantiles):
         ranks, last = prefixes - quantile * total, len(prefixes) - 1
         noise = sampling.noise_variance * self.tree.rank_variances(quantile)
         drawn = self.rank_sampling(sampling, total, quantile)
-        reach = sampling.deviations * np.sqrt(noise + drawn)
+        stddev = np.sqrt(noise + drawn)
         rising = isotonic_regression(ranks).x
         place = min(int(np.searchsorted(rising, 0.0)), last)
-        reached = np.flatnonzero(ranks >= -reach)  # the last rank is above 0, or nothing is known
+        rise = replays.slope(
+            np.arange(-1.0, last + 1), np.append(-quantile * total, rising), float(stddev[place])
+        )
+        strict = self._strictness(sampling, stddev, place, quantile, total, rise)
+        reached = np.flatnonzero(ranks >= -strict * stddev)  # the last is, or nothing is known
         low = int(reached[0]) if len(reached) else last
-        before = np.flatnonzero(ranks[:-1] <= reach[:-1])
+        before = np.flatnonzero(ranks[:-1] <= strict * stddev[:-1])
         high = int(before[-1]) + 1 if len(before) else 0
         events = max(total, 1.0)
         return Estimate(
@@ -218,3 +226,39 @@ class TreeQuantiles(Quantiles):
             noise_stddev=math.sqrt(float(noise[place])) / events,
             sampling_stddev=math.sqrt(drawn) / events,
         )
+
+    def _strictness(
+        self,
+        sampling: Sampling,
+        stddev: NDArray[np.float64],
+        place: int,
+        quantile: float,
+        total: float,
+        rise: float,
+    ) -> float:
+        """Deviations from which the test rejects, from replays of a quantile at `place`.
+
+        The lower end is beyond it where all cells up to it are rejected, the upper one where all
+        from the one before are.
+        """
+        cells, events = len(stddev), max(total, 1.0)
+        drawn = math.sqrt(sampling.noise_variance) * self._drawn_prefixes
+        least = []
+        for up_to in replays.lines(cells, place, quantile, rise / events):
+            shares = np.diff(up_to, prepend=0.0)
+            came = np.sqrt(sampling.spread * self.max_per_cell * events * shares)
+            prefixes = drawn + np.cumsum(replays.normal(cells) * came, axis=1)
+            ranks = (up_to - quantile) * events + prefixes - quantile * prefixes[:, -1:]
+            away = ranks / stddev
+            needed = -away[:, : place + 1].max(axis=1)
+            if place:
+                needed = np.maximum(needed, away[:, place - 1 : -1].min(axis=1))
+            least.append(needed)
+        return replays.strictness(least, sampling.level)
+
+    @functools.cached_property
+    def _drawn_prefixes(self) -> NDArray[np.float64]:
+        """Noise of the prefixes in each replay, where that of one count is 1."""
+        nodes = replays.normal(self.tree.nodes, "noise")
+        drawn: NDArray[np.float64] = nodes @ self.tree.prefix_weights.T
+        return drawn

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries import replays
 from fedspeech.queries.axes import labels, size
 from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.event_counts import Events
@@ -32,9 +33,8 @@ LOW, HIGH, ASKED, UP_TO, ABOVE = "low", "high", "asked", "up to", "above"
 class SearchQuantiles(Quantiles):
     """Quantiles from a binary search; the thresholds are the state that phones are sent.
 
-    The interval is of all rounds together: with the level of each round raised so that all hold
-    (Sidak 1967), no round errs with the level that is stated. It is wider than it need be where
-    few rounds ask near the quantile.
+    The interval is of all rounds together: a round that errs near the quantile ends it too early,
+    and how many rounds ask near it is learned from replays of the search (`replays`).
     """
 
     @property
@@ -127,15 +127,14 @@ class SearchQuantiles(Quantiles):
         segment: tuple[str, ...],
         level: float,
     ) -> Estimate:
-        rounds = max(1, len(asked))
-        total = float(np.sum(up_to + above)) / rounds
+        total = float(np.sum(up_to + above)) / max(1, len(asked))
         noise = math.sqrt(sampling.noise_variance) * self.rank_stddev(level)
         drawn = math.sqrt(self.rank_sampling(sampling, total, level))
-        each = NormalDist().inv_cdf((1 + sampling.level ** (1 / rounds)) / 2)
-        reach = each * math.hypot(noise, drawn)
+        stddev, last = math.hypot(noise, drawn), len(self.axis) - 1
         ranks = (1 - level) * up_to - level * above
+        reach = stddev * self._strictness(asked, ranks, place, stddev, total, level, sampling.level)
         low = int(max(asked[ranks < -reach], default=-1.0)) + 1
-        high = int(min(asked[ranks > reach], default=len(self.axis) - 1.0))
+        high = int(min(asked[ranks > reach], default=last))
         events = max(total, 1.0)
         return Estimate(
             of=f"quantile of {self.axis.name}",
@@ -149,6 +148,50 @@ class SearchQuantiles(Quantiles):
             noise_stddev=noise / events,
             sampling_stddev=drawn / events,
         )
+
+    def _strictness(
+        self,
+        asked: Vector,
+        ranks: Vector,
+        place: int,
+        stddev: float,
+        total: float,
+        quantile: float,
+        level: float,
+    ) -> float:
+        """Deviations from which a round is believed, from replays of a quantile at `place`.
+
+        An end is beyond it where one round about a threshold on its other side is believed.
+        """
+        last, events, order = len(self.axis) - 1, max(total, 1.0), np.argsort(asked)
+        places = np.concatenate([[-1.0], asked[order], [last + 1e-9]])
+        known = np.concatenate([[-quantile * events], ranks[order], [(1 - quantile) * events]])
+        weights = np.array([1e9, *np.ones(len(asked)), 1e9])  # the ends are no estimates
+        rising = isotonic_regression(known, weights=weights).x
+        least = []
+        rise = replays.slope(places, rising, stddev) / events
+        for up_to in replays.lines(last + 1, place, quantile, rise):
+            thresholds, noisy = self._replayed((up_to - quantile) * events, stddev)
+            away = np.where(thresholds < place, noisy, -noisy) / stddev
+            least.append(away.max(axis=1, initial=0.0))
+        return replays.strictness(least, level)
+
+    def _replayed(
+        self, ranks: Vector, stddev: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Thresholds and noisy ranks of searches, (replays, rounds), where ranks are so by cell."""
+        drawn = replays.normal(self.rounds) * stddev
+        low: NDArray[np.int64] = np.zeros(len(drawn), np.int64)
+        high = np.full(len(drawn), len(ranks) - 1, np.int64)
+        thresholds: NDArray[np.int64] = np.zeros(drawn.shape, np.int64)
+        for number in range(self.rounds):
+            asked = (low + high) // 2
+            thresholds[:, number] = asked
+            drawn[:, number] += ranks[asked]
+            rises = drawn[:, number] < 0
+            low = np.where(rises, np.minimum(asked + 1, high), low)
+            high = np.where(rises, high, asked)
+        return thresholds, drawn
 
     @property
     def _levels(self) -> Vector:

@@ -69,10 +69,16 @@ def _rank(group: Cells, order: NDArray[np.float64]) -> Cells:
 
 def summed(
     cells: Cells, phone: Cells, phones: int, dimension: int, weights: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating]:
     """Sum of the weights of each phone's events in each cell, shape (phones, dimension).
 
-    Weights have shape (events,); None: each event weighs 1.
+    Weights have shape (events,); None: each event weighs 1, and the sums are float32, which holds
+    every count of one phone.
     """
-    flat = np.bincount(phone * dimension + cells, weights, minlength=phones * dimension)
-    return flat.astype(np.float64).reshape(phones, dimension)
+    flat = phone * dimension + cells
+    if weights is not None:
+        found = np.bincount(flat, weights, minlength=phones * dimension)
+        return found.astype(np.float64).reshape(phones, dimension)
+    counts = np.zeros(phones * dimension, dtype=np.float32)
+    np.add.at(counts, flat, np.float32(1))
+    return counts.reshape(phones, dimension)

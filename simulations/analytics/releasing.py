@@ -1,29 +1,33 @@
 """One release: the job, the charge, the question, the answer, and what a simulation knows beside.
 
 The server of the job charges the population's ledger before any phone is asked; whatever kills the
-process after that, the window counts as released (`fedspeech.privacy.release_window`).
+process after that, the window counts as released (`fedspeech.privacy.release_window`). A release
+that was killed goes on from its last checkpoint, under the charge that it has paid: seeded noise is
+drawn again with the same bits, and noise of the operating system is not, so a round that was killed
+after its charge has no answer then.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import os
 import shutil
 from pathlib import Path
 
+from clients.durable_state import go_back
 from fedspeech import hash_chain
-from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
+from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan, ScenarioError
 from fedspeech.files import remove_made, write_text
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.release_window import ReleaseWindow
 from fedspeech.queries.analytics import Analytics
 from fedspeech.queries.withholding import withhold
-from fedspeech.round import ServerState
-from server.rounds import RoundRecord
-from server.rows import LEDGER
-from simulations.analytics.answer import PAGE, PLAN, Analysis
+from server.rows import LAST, LEDGER, ROUNDS
+from server.state import load_checkpoint
+from simulations.analytics.answer import ANSWER, PAGE, PLAN, Analysis
 from simulations.analytics.asked import Asked
 from simulations.analytics.evaluating import counts_of
 from simulations.analytics.page import render
@@ -31,10 +35,11 @@ from simulations.analytics.truth import truths
 from simulations.engines.carrying import carrier
 from simulations.engines.flower import require_engine
 from simulations.progress import RunProgress
-from simulations.results.environment import Engine
+from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import check_place, hold_alone, share_ledger
 from simulations.run.environment import capture_environment
 from simulations.run.preparing import require_carried
+from simulations.run.resume import changes
 from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
 
@@ -89,25 +94,94 @@ def release(
             names = (LEDGER, PLAN, SCENARIO, ENVIRONMENT, JOB, LOCK)
             remove_made([folder / name for name in names], [folder])
             raise
-        found: list[tuple[RoundRecord, ServerState]] = []
-        carrying = carrier(engine, job, (folder / JOB).resolve(), workers or os.cpu_count() or 1)
-        with progress.stage("ask", job.plan.rounds), carrying as carried:
-            carried.run(
-                (folder / JOB).resolve(),
-                lambda record, state: found.append((record, state)),
-                progress.say,
-                resume="",
-                known=0,
+        return _asked(asked, job, folder, engine, workers, progress)
+
+
+def resume(
+    asked: Asked,
+    folder: Path,
+    *,
+    workers: int | None,
+    cache: Path | None,
+    engine: Engine,
+    progress: RunProgress,
+) -> Analysis:
+    """Goes on with a release that was killed or interrupted; charges nothing that is charged.
+
+    Args:
+      asked: what its folder says was asked, of the same phones.
+      folder: of the release.
+      workers: as for `release`.
+      cache: likewise.
+      engine: likewise.
+      progress: likewise.
+
+    Raises:
+      FedspeechError: if it is complete or had not begun, or what it stood on has changed.
+      NoRoundRan: if a round was lost, with what it cost.
+    """
+    with hold_alone(folder / LOCK, "release"), progress:
+        if (folder / ANSWER).is_file():
+            _forget_sums(folder)  # killed after its answer, it may have left them
+            raise FedspeechError(f"the release in {folder} is complete; there is nothing to resume")
+        if not (folder / JOB).is_file():
+            raise FedspeechError(
+                f"{folder} holds no release to go on with: no {JOB}, so nobody was asked and "
+                "nothing charged; ask again with a new folder"
             )
-        with progress.stage("answer"):
-            analysis = _answer(asked, job, folder, found)
-            analysis.save()
-            write_text(folder / PAGE, render(analysis))
-            # The server keeps no cell that readers do not see; and phones that answered once need
-            # not remember it for another server, which the ledger would refuse.
-            for left in (CHECKPOINTS, PHONES):
-                shutil.rmtree(folder / left, ignore_errors=True)
+        job = _job(asked, folder, cache)
+        if (found := Job.load(folder / JOB).fingerprint) != job.fingerprint:
+            raise ScenarioError(
+                f"{folder} cannot go on: its plan and scenario now make another job than it began "
+                f"with ({found[:12]} then, {job.fingerprint[:12]} now)"
+            )
+        job.save(folder / JOB)  # its arrays may stand in another cache now
+        if not (folder / LAST).is_file():  # no round can have been charged
+            return _asked(asked, job, folder, engine, workers, progress)
+        before = Environment.model_validate_json((folder / ENVIRONMENT).read_text("utf-8"))
+        changed = changes(before, capture_environment(torch_threads=1))
+        replay = job.noise_entropy == "seeded" and not changed
+        known = load_checkpoint(folder / LAST).next_round
+        if replay:
+            go_back(folder / PHONES, known, job.noise_entropy)
+        elif changed:
+            progress.say(f"{', '.join(changed)}: not what the release began with, so no replay")
+        how = "replay" if replay else "next"
+        return _asked(asked, job, folder, engine, workers, progress, how=how, known=known)
+
+
+def _asked(
+    asked: Asked,
+    job: Job,
+    folder: Path,
+    engine: Engine,
+    workers: int | None,
+    progress: RunProgress,
+    *,
+    how: str = "",
+    known: int = 0,
+) -> Analysis:
+    """Asks the phones, or goes on asking them, and keeps the answer."""
+    place = (folder / JOB).resolve()
+    carrying = carrier(engine, job, place, workers or os.cpu_count() or 1)
+    with progress.stage("ask", job.plan.rounds), carrying as carried:
+        carried.run(place, lambda record, state: None, progress.say, resume=how, known=known)
+    with progress.stage("answer"):
+        analysis = _answer(asked, job, folder)
+        write_text(folder / PAGE, render(analysis))
+        analysis.save()  # last: it says that nothing is left to do
+        _forget_sums(folder)
     return analysis
+
+
+def _forget_sums(folder: Path) -> None:
+    """The server keeps no cell that readers do not see.
+
+    And phones that answered once need not remember it for another server, which the ledger would
+    refuse.
+    """
+    for left in (CHECKPOINTS, PHONES):
+        shutil.rmtree(folder / left, ignore_errors=True)
 
 
 def _made(folder: Path) -> Path:
@@ -138,12 +212,17 @@ def _prepared(asked: Asked, folder: Path, cache: Path | None, ledger: Path | Non
     write_text(folder / SCENARIO, to_toml(scenario))
     environment = capture_environment(torch_threads=1)
     write_text(folder / ENVIRONMENT, environment.model_dump_json(indent=2) + "\n")
-    job = asked.job(cache_folder(cache), folder.resolve() / SIMULATION_ONLY)
+    job = _job(asked, folder, cache)
     # Once more: an evaluation's question names the adapter, which is read by now.
     _require_unreleased(asked, place, job.query.release_window)
-    job = dataclasses.replace(job, durable_state=str((folder / PHONES).resolve()))
     job.save(folder / JOB)
     return job
+
+
+def _job(asked: Asked, folder: Path, cache: Path | None) -> Job:
+    """The job of a release, whose phones remember what they answered below its folder."""
+    job = asked.job(cache_folder(cache), folder.resolve() / SIMULATION_ONLY)
+    return dataclasses.replace(job, durable_state=str((folder / PHONES).resolve()))
 
 
 def _require_unreleased(asked: Asked, ledger: Path, window: ReleaseWindow | None) -> None:
@@ -154,18 +233,17 @@ def _require_unreleased(asked: Asked, ledger: Path, window: ReleaseWindow | None
         raise type(error)(f"{asked.release.file.name}: {error}") from error
 
 
-def _answer(
-    asked: Asked, job: Job, folder: Path, found: list[tuple[RoundRecord, ServerState]]
-) -> Analysis:
+def _answer(asked: Asked, job: Job, folder: Path) -> Analysis:
     """What the sums say, with what a simulation knows beside it."""
     release = asked.release
     query = job.query  # of an evaluation, the one that names the adapter
     assert isinstance(query, Analytics)
     account = Ledger.inspect(folder / LEDGER, job.run_id)
-    record, state = found[-1]
+    state = load_checkpoint(folder / LAST).state
+    last = json.loads((folder / ROUNDS).read_text("utf-8").splitlines()[-1])
     if state.completed < query.rounds:
         paid = f"{account.own_rounds_charged} of its rounds are charged"
-        raise NoRoundRan(f"{release.file.name} has no answer: {record.reason}; {paid}")
+        raise NoRoundRan(f"{release.file.name} has no answer: {last['reason']}; {paid}")
     said = query.estimates(state.query, job.plan)
     # By noisy counts alone, so server and readers see the same cells.
     estimates = withhold(said, release.file.k_min, additive=query.additive)
@@ -176,7 +254,7 @@ def _answer(
         estimates=estimates,
         guarantee=job.plan.guarantee(job.plan.rounds),
         population=account.guarantee(),
-        reporting=record.reporting or 0,
+        reporting=last["reporting"] or 0,
         evaluation=counts_of(query, job.plan, estimates),
         noise_notice=account.noise_notice,
         truth=truth,

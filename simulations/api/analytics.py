@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedspeech.errors import ArgumentRefused
 from simulations.api.run import path_of
 from simulations.api.scenarios import experiment_of, require_part
 from simulations.progress import RunProgress, progress_for
@@ -63,6 +64,52 @@ def analyze(
     return release(
         asked_of(plan, what), out=path_of(out), workers=workers, cache=path_of(cache),
         engine=engine, ledger=path_of(ledger), progress=progress_for(progress),
+    )  # fmt: skip
+
+
+def resume_analysis(
+    path: str | Path,
+    what: Experiment | Scenario | str | Path | None = None,
+    *,
+    engine: Engine = "inprocess",
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    progress: bool | RunProgress | None = None,
+) -> Analysis:
+    """Goes on with a release that was killed, under the charge that it has paid.
+
+        >>> import fedspeech as fs
+        >>> fs.resume_analysis("no such folder")
+        Traceback (most recent call last):
+        ...
+        fedspeech.errors.ArgumentRefused: no such folder holds no release to go on with: ...
+
+    Args:
+      path: the folder of the release.
+      what: as for `analyze`, where a program handed over speech; None: as the folder says.
+      engine: as for `analyze`.
+      workers: likewise.
+      cache: likewise.
+      progress: likewise.
+
+    Returns:
+      The answer, the bits of a release that was never interrupted.
+
+    Raises:
+      ArgumentRefused: if the folder holds no release.
+      FedspeechError: if it is complete, had not begun, or what it stood on has changed.
+      NoRoundRan: if noise came from the operating system and a round was lost.
+    """
+    from simulations.analytics.answer import PLAN
+    from simulations.analytics.releasing import SCENARIO, resume
+
+    folder = Path(path)
+    if not ((folder / PLAN).is_file() and (folder / SCENARIO).is_file()):
+        rule = f"it has no {PLAN} and {SCENARIO}"
+        raise ArgumentRefused(f"{folder} holds no release to go on with: {rule}")
+    return resume(
+        asked_of(folder / PLAN, what or folder / SCENARIO), folder, workers=workers,
+        cache=path_of(cache), engine=engine, progress=progress_for(progress),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from simulations.commands.options import (
     DeviceOption,
     RunArgument,
     WorkersOption,
+    show,
 )
 
 
@@ -17,5 +18,8 @@ def resume(
     cache: CacheOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Go on with a run that was killed, interrupted or out of disk."""
+    """Go on with a run, or a release of counts, that was killed, interrupted or out of disk."""
+    if (run / "plan.toml").is_file():
+        show(fs.resume_analysis(run, workers=workers, cache=cache), as_json=False)
+        return
     fs.resume(run, workers=workers, cache=cache, device=device)

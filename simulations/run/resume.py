@@ -106,7 +106,7 @@ def _begun(
         )
     job.save(folder.job)  # the same job; its arrays and identities may stand in another cache now
     now = environment(engine)
-    changed = _changed(before, now)
+    changed = changes(before, now)
     replay = job.noise_entropy == "seeded" and not changed
     resumed = resume_rounds(job, folder.path, replay=replay)
     if replay:
@@ -126,7 +126,7 @@ def _begun(
     return Run(parts, engine, resumed, callbacks)
 
 
-def _changed(before: Environment | None, now: Environment) -> list[str]:
+def changes(before: Environment | None, now: Environment) -> list[str]:
     """Names what bits depend on and is not as it was."""
     if before is None:
         return ["environment.json is missing"]

@@ -192,6 +192,7 @@ def solved(monkeypatch):
 
         monkeypatch.setattr(solving.adversary_views, "release", release)
         monkeypatch.setattr(solving, "price", lambda filled: filled)
+        monkeypatch.setattr(solving, "_has_as_much_to_hide", lambda one, other: False)
         return solve(make, unknown, epsilon).price.plan.cost
 
     return answer
@@ -263,6 +264,27 @@ def test_the_least_noise_is_found_where_prices_are_jagged(solved, seed):
     for epsilon in rng.uniform(0.5, 20, 3):
         least = noises[prices <= epsilon].min()
         assert solved("noise", epsilon_of, epsilon) <= least * (1 + 2e-4)
+
+
+@pytest.mark.parametrize("participation", ["poisson", "round_robin", "fixed_size"])
+def test_central_noise_is_found_by_few_prices(monkeypatch, participation):
+    """The accountant of central noise takes a second; less of it is known to cost no less."""
+    asked = []
+
+    def release(spent, delta):
+        noise = spent[0][0].given.noise_multiplier
+        asked.append(noise)
+        price = 3 / noise**0.9 * (1 + 1e-6 * math.sin(1e5 * noise))
+        return types.SimpleNamespace(epsilon=price, relation="add/remove")
+
+    monkeypatch.setattr(solving.adversary_views, "release", release)
+    monkeypatch.setattr(solving, "price", lambda filled: filled)
+    for epsilon in (0.1, 0.97, 1.0, 3.3):
+        asked.clear()
+        make = maker("noise_multiplier", mechanism="central", participation=participation, rounds=1)
+        found = solve(make, "noise", epsilon).price.plan.noise_multiplier
+        assert found == pytest.approx((3 / epsilon) ** (1 / 0.9), rel=3e-4)
+        assert len(asked) <= 8 + abs(math.log2(found))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 
 from fedspeech.queries.axes import Condition
 from fedspeech.queries.confusion import Confusion
+from fedspeech.queries.estimate import Sampling
 from fedspeech.queries.histogram import Histogram
 from fedspeech.queries.quantile import TreeQuantiles
 from fedspeech.queries.quantile_search import SearchQuantiles
@@ -180,7 +181,9 @@ QUANTILES = {
 def check_quantiles(name, runs):
     """Ranks are off by what is said; intervals hold at least as often as they say."""
     query = QUANTILES[name]
-    plan = plan_for(query, population=PHONES, **PLANS["phones' noise"])
+    # Of 256 cells some ten lie within the noise; where cells are coarse intervals hold more often.
+    changes = PLANS["phones' noise"] | {"noise_multiplier": 2.0}
+    plan = plan_for(query, population=PHONES, **changes)
     errors, held = rank_errors(Release(query, plan, one_event_each()), runs)
     assert np.sqrt(np.mean(errors**2)) <= 1.2
     assert binomtest(int(held.sum()), len(held), 0.95, alternative="less").pvalue > 1e-4
@@ -203,4 +206,46 @@ def test_ranks_of_quantiles_are_off_by_what_is_said_in_a_few_runs(name):
 @pytest.mark.parametrize("name", QUANTILES)
 def test_ranks_of_quantiles_are_off_by_what_is_said(name):
     share = check_quantiles(name, 200)
-    assert share >= 0.93, share
+    assert 0.93 <= share <= 0.97, share
+
+
+COARSE = axis("score", 3, 64)
+
+
+def drawn_anew(query, plan, places, runs):
+    """Whether intervals hold the truth, where sums are drawn as the plan says they come about."""
+    rng, sampling, cells = np.random.default_rng(9), Sampling.of(plan), len(query.axis)
+    present, stddev = 1 / (1 + sampling.spread), math.sqrt(sampling.noise_variance)
+    up_to = np.cumsum(np.bincount(places, minlength=cells)) / len(places)
+    true = [int(np.searchsorted(up_to, level)) for level in query.quantiles]
+    for _ in range(runs):
+        state = query.initial(None)
+        for _ in range(query.rounds):
+            came = places[rng.random(len(places)) < present]
+            own = np.bincount(came, minlength=cells) / present
+            if isinstance(query, TreeQuantiles):
+                total = np.zeros(query.tree.nodes)
+                for nodes in query.tree.nodes_of(np.arange(cells)):
+                    np.add.at(total, nodes, own)
+            else:
+                parts = [np.split(own, [int(asked) + 1]) for asked in state.parameters]
+                total = np.array([part.sum() for pair in parts for part in pair])
+            noisy = total + rng.normal(0, stddev, len(total))
+            state = query.update(state, noisy / sampling.scale_up)
+        found = query.estimates(state, plan)
+        yield [one.low <= place <= one.high for one, place in zip(found, true, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [TreeQuantiles, SearchQuantiles])
+@pytest.mark.parametrize(("phones", "least", "most"), [(600, 0.93, 0.97), (40_000, 0.94, 1.0)])
+def test_intervals_of_quantiles_hold_as_often_as_they_say(kind, phones, least, most):
+    """Of noise over several cells within 93 to 97 %; of noise within one never below.
+
+    Of 600 intervals of 95 % fewer than 93 % hold in 2 tests of 100; seeds are fixed.
+    """
+    scores = np.clip(np.random.default_rng(1).normal(30, 14, phones), 0, 63).astype(int)
+    query = kind(axis=COARSE, quantiles=(0.2, 0.5))
+    plan = plan_for(query, population=phones, noise_multiplier=3.0, participation_probability=0.6)
+    held = list(drawn_anew(query, plan, scores, 300))
+    assert least <= np.mean(held) <= most, np.mean(held, axis=0)

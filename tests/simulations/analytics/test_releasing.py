@@ -12,7 +12,13 @@ from tiny_experiment import cache, tiny_scenario
 from whole_runs import run_in_grid, run_reference
 
 import fedspeech as fs
-from fedspeech.errors import AlreadyReleased, BudgetExhausted, NoRoundRan, ScenarioError
+from fedspeech.errors import (
+    AlreadyReleased,
+    BudgetExhausted,
+    FedspeechError,
+    NoRoundRan,
+    ScenarioError,
+)
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.withholding import TOO_FEW
@@ -216,6 +222,39 @@ def test_a_killed_release_is_charged_before_anybody_is_asked_and_counts(phones, 
         analyze(ASKED, phones, tmp_path / "again", ledger=ledger)
     assert sum(row["kind"] == "charge" for row in rows(ledger)) == 1
     assert Ledger.inspect(ledger).rounds_charged == 1
+
+
+@pytest.mark.parametrize("step", [47, 50, 56])
+def test_a_killed_release_goes_on_to_the_same_bits_under_one_charge(
+    released, phones, tmp_path, step
+):
+    """After the charge, in the round and before the answer; each on a ledger of its own."""
+    ledger, out = tmp_path / "population.jsonl", tmp_path / "killed"
+    status = in_child(lambda: analyze(ASKED, phones, out, ledger=ledger), kill_at=step)
+    assert status == -9
+    assert any(row["kind"] == "charge" for row in rows(ledger))
+    with pytest.raises(AlreadyReleased):
+        analyze(ASKED, phones, tmp_path / "again", ledger=ledger)
+    found = fs.resume_analysis(out, phones, cache=cache(), progress=False, workers=1)
+    assert found.estimates == released[0].estimates
+    assert found.truth == released[0].truth
+    assert [row["kind"] for row in rows(ledger)] == ["opened", "charge", "outcome"]
+    assert not (out / "checkpoints").exists()
+    with pytest.raises(FedspeechError, match="is complete; there is nothing to resume"):
+        fs.resume_analysis(out, phones, cache=cache(), progress=False, workers=1)
+
+
+def test_a_release_goes_on_only_as_it_was_asked(phones, tmp_path):
+    """Whoever edits the plan of a killed release gets no second question for one charge."""
+    ledger, out = tmp_path / "population.jsonl", tmp_path / "killed"
+    in_child(lambda: analyze(ASKED, phones, out, ledger=ledger), kill_at=47)
+    plan = (out / "plan.toml").read_text()
+    assert "max_per_cell = 3" in plan
+    for before, after in (("max_per_cell = 3", "max_per_cell = 2"), ("day_part", "event")):
+        (out / "plan.toml").write_text(plan.replace(before, after))
+        with pytest.raises(ScenarioError, match="now make another job than it began with"):
+            fs.resume_analysis(out, phones, cache=cache(), progress=False, workers=1)
+    assert sum(row["kind"] == "charge" for row in rows(ledger)) == 1
 
 
 EVALUATED = {

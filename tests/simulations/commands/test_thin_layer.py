@@ -23,7 +23,8 @@ OURS = (
 PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
 # Command to the public names that its body calls.
 CALLS = {
-    "simulate": {"simulate"}, "resume": {"resume"}, "tune": {"tune"}, "prepare": {"prepare"},
+    "simulate": {"simulate"}, "resume": {"resume", "resume_analysis"}, "tune": {"tune"},
+    "prepare": {"prepare"},
     "analyze": {"analyze"}, "audit": {"audit"}, "budget": {"budget"}, "ledger": {"ledger"},
     "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
