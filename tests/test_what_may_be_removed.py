@@ -50,8 +50,8 @@ MAY_TOUCH = {
     ("simulations/run/resume.py", "_begun"): "the folder `eye` of a run",
     (
         "simulations/analytics/releasing.py",
-        "release",
-    ): "the folders of checkpoints and `phones` of a release, whose folder was new or empty",
+        "_forget_sums",
+    ): "the folders `checkpoints` and `phones` of a release that has its answer",
     ("simulations/tuning/search.py", "__enter__"): "the folder `trials` of a tuning",
     ("simulations/tuning/search.py", "__exit__"): "the folder `trials` of a tuning",
     ("simulations/tuning/tuner.py", "_write_scenario"): "`recommended.toml` of a tuning",
