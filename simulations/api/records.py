@@ -29,10 +29,16 @@ class Records(Sequence[dict[str, Any]]):
     `to_pandas()` makes a data frame of it. No method needs pandas but that one.
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Copies the rows; a key that a row lacks is None in it."""
+    def __init__(
+        self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
+    ) -> None:
+        """Copies the rows; a key that a row lacks is None in it.
+
+        Without `columns` they are the keys of the rows.
+        """
         found = [dict(row) for row in rows]
-        self.columns = tuple(dict.fromkeys(key for row in found for key in row))
+        keys = (key for row in found for key in row)
+        self.columns = tuple(dict.fromkeys(keys) if columns is None else columns)
         self._rows = [{key: row.get(key) for key in self.columns} for row in found]
 
     def __len__(self) -> int:
@@ -47,7 +53,9 @@ class Records(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: int | slice) -> dict[str, Any] | Records:
         """A row, or a table of some rows."""
-        return Records(self._rows[index]) if isinstance(index, slice) else self._rows[index]
+        if isinstance(index, slice):
+            return Records(self._rows[index], self.columns)
+        return self._rows[index]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields the rows."""
@@ -79,9 +87,10 @@ class Records(Sequence[dict[str, Any]]):
         """
         for name in equal:
             self.column(name)
-        return Records(
+        found = (
             row for row in self._rows if all(row[name] == value for name, value in equal.items())
         )
+        return Records(found, self.columns)
 
     def to_pandas(self) -> Any:
         """The table as a `pandas.DataFrame`.
@@ -131,6 +140,8 @@ class Records(Sequence[dict[str, Any]]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
     def _more(self) -> list[str]:
+        if not self:
+            return ["no rows"]
         left = len(self) - SHOWN_ROWS
         return [f"... and {left:,} more rows"] if left > 0 else []
 

@@ -1,34 +1,65 @@
-"""Examples as notebooks: what stands behind `# %%` in a script becomes a cell.
+"""Notebooks of examples and tutorials, each written once, as a script or as a page.
 
-python tests/support/notebooks.py        # writes examples/*.ipynb
+python tests/support/notebooks.py        # writes examples/*.ipynb and docs/tutorials/*.ipynb
+
+What stands behind `# %%` in a script becomes a cell. Of a page, each block of `sh` or `python`
+does, and a block of `text` behind it is what the cell prints.
 """
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+TUTORIALS = ROOT / "docs" / "tutorials"
+SHELL = "%%bash\n"  # IPython's mark of a cell for the shell
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its kind, its text, and what a cell of code prints ("": nobody says)."""
+
+    kind: str
+    text: str
+    prints: str = ""
 
 
 def cells(script):
-    """Yields kind ("code" or "markdown") and text of each cell; comment marks are taken off."""
+    """Yields the cells of a script; comment marks of text are taken off."""
     for part in script.split("# %%")[1:]:
         head, _, body = part.partition("\n")
         text = body.strip("\n")
         if head.strip() == "[markdown]":
             lines = (line.removeprefix("#").removeprefix(" ") for line in text.splitlines())
-            yield "markdown", "\n".join(lines)
+            yield Cell("markdown", "\n".join(lines))
         else:
-            yield "code", text
+            yield Cell("code", text)
 
 
-def notebook(script):
-    """The notebook of a script, as the text of its file."""
+def cells_of_page(page):
+    """Yields the cells of a page of Markdown."""
+    place = 0
+    for block in _BLOCK.finditer(page):
+        if words := page[place : block.start()].strip("\n"):
+            yield Cell("markdown", words)
+        language, code, prints = block.groups()
+        yield Cell("code", (SHELL if language == "sh" else "") + code.strip("\n"), prints or "")
+        place = block.end()
+    if words := page[place:].strip("\n"):
+        yield Cell("markdown", words)
+
+
+def notebook(found):
+    """The notebook of some cells, as the text of its file."""
     made = []
-    for number, (kind, text) in enumerate(cells(script)):
-        cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}}
-        cell["source"] = text.splitlines(keepends=True)
-        if kind == "code":
-            cell |= {"execution_count": None, "outputs": []}
+    for number, one in enumerate(found):
+        cell = {"cell_type": one.kind, "id": f"cell-{number}", "metadata": {}}
+        cell["source"] = one.text.splitlines(keepends=True)
+        if one.kind == "code":
+            cell |= {"execution_count": None, "outputs": _outputs(one.prints)}
         made.append(cell)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     document = {
@@ -40,6 +71,19 @@ def notebook(script):
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-if __name__ == "__main__":
+def _outputs(prints):
+    lines = prints.splitlines(keepends=True)
+    return [{"name": "stdout", "output_type": "stream", "text": lines}] if lines else []
+
+
+def notebooks():
+    """Yields the path of every notebook, and the text that belongs there."""
     for script in sorted(EXAMPLES.glob("*.py")):
-        script.with_suffix(".ipynb").write_text(notebook(script.read_text("utf-8")), "utf-8")
+        yield script.with_suffix(".ipynb"), notebook(cells(script.read_text("utf-8")))
+    for page in sorted(TUTORIALS.glob("*.md")):
+        yield page.with_suffix(".ipynb"), notebook(cells_of_page(page.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    for path, text in notebooks():
+        path.write_text(text, "utf-8")

@@ -135,6 +135,14 @@ def test_records_are_one_table():
         table.column("d")
 
 
+def test_a_table_without_rows_keeps_its_columns_and_says_so():
+    none = fs.Records([{"a": 1, "b": 2}]).where(a=3)
+    assert none.columns == none[:1].columns == ("a", "b")
+    assert len(none.where(b=2)) == 0
+    assert repr(none).splitlines() == ["a  b", "no rows"]
+    assert "no rows" in none._repr_html_()
+
+
 def test_records_escape_what_a_corpus_may_be_called(tmp_path):
     table = fs.Records([{"name": "<script>alert(1)</script>"}])
     assert "<script>" not in table._repr_html_()
