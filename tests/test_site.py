@@ -18,6 +18,13 @@ def site(tmp_path_factory):
     return folder
 
 
+def test_every_pitfall_names_tests_that_are_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "pitfalls.md").read_text("utf-8")))
+    there = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20
+    assert not [name for name in named if not re.search(rf"^def {name}\(", there, re.M)]
+
+
 @pytest.mark.slow
 def test_no_page_loads_anything_from_elsewhere(site):
     loading = r'<(?:script|img|link|iframe|source|video)\b[^>]*(?:src|href)="(?:https?:)?//'
