@@ -48,7 +48,8 @@ from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
 Measure = Literal["accuracy", "false_rejects", "false_accepts", "word_errors"]
-COUNTS = "counts"
+COUNTS, VERSION = "counts", "version"
+OLD, NEW = "old", "new"
 _MIXED, _UNUSED = 2.5, 3.0  # how large the numbers beside two counts are; see above
 _MEASURED: Mapping[str, str] = {
     "accuracy": "share of clips answered rightly",
@@ -68,6 +69,8 @@ class Evaluation(Quotient):
       measure: what is counted; words are those of sentences, the two middle ones of keywords.
       threshold: probability from which a keyword counts as detected.
       alphabet: characters of the transcripts; "": one label per clip.
+      version_sha256: of the old and the new version, hex, where phones are sent both, one after the
+        other, and each scores the one that it serves: that of its attribute `VERSION`.
       frozen: what of the job's arrays clips are scored through, see `on`. No job file holds it.
 
     Raises:
@@ -79,13 +82,21 @@ class Evaluation(Quotient):
     measure: Measure = "accuracy"
     threshold: Probability = 0.5
     alphabet: str = ""
+    version_sha256: tuple[str, ...] = ()
     frozen: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks what depends on two values; rebuilds what was read back as plain data."""
         if isinstance(self.adapter, Mapping):
             object.__setattr__(self, "adapter", AdapterShape.from_settings(self.adapter))
+        object.__setattr__(self, "version_sha256", tuple(self.version_sha256))
         super().__post_init__()
+        by_version = [len(axis) for axis in self.segments if axis.name == VERSION]
+        fits = by_version == ([2] if self.version_sha256 else []) and (
+            len(self.version_sha256) in (0, 2)
+        )
+        require(fits, "two versions need one segment of both, and one version none",
+                segments=[axis.name for axis in self.segments])  # fmt: skip
         require(self.max_cells == 1, "max_cells must be 1: a phone is in one segment",
                 max_cells=self.max_cells)  # fmt: skip
         fits = self.measure == "accuracy" or (self.measure == "word_errors") == bool(self.alphabet)
@@ -163,7 +174,8 @@ class Evaluation(Quotient):
             vector = np.zeros(self.dimension, dtype=np.float32)
             segment = int(flat_cells(self.segments, phone.attributes[np.newaxis])[0])
             if segment != NOWHERE and len(phone):
-                right, wrong = self._counted(phone, model, rngs, place)
+                served = self._served(phone, model)
+                right, wrong = self._counted(phone, served, rngs, place)
                 added = vector[self.width * segment : self.width * (segment + 1)]
                 added[:2] = right, wrong
                 if self._says_likeness:
@@ -189,6 +201,15 @@ class Evaluation(Quotient):
         del settings["frozen"]
         return settings
 
+    def _served(self, phone: LocalDataset, model: FloatVector) -> FloatVector:
+        """Of what is sent, the adapter that a phone scores."""
+        if not self.version_sha256:
+            return model
+        (place,) = (axis.place for axis in self.segments if axis.name == VERSION)
+        size = len(model) // 2
+        number = int(phone.attributes[place])
+        return model[number * size : (number + 1) * size]
+
     def _design_effect(self, row: Vector, sampling: Sampling) -> float:
         """Sampling variance of a share over that of as many clips drawn one by one.
 
@@ -208,7 +229,7 @@ class Evaluation(Quotient):
         clips = right + wrong
         share = right / clips if clips > 0 else 0.0
         alone = share * (1 - share) * clips
-        if alone < 5 * most * math.sqrt(sampling.noise_variance) / _MIXED:
+        if alone <= 5 * most * math.sqrt(sampling.noise_variance) / _MIXED:
             return most
         found = (1 - share) ** 2 * right_all + share**2 * wrong_all - both
         return float(min(max(1.0, found / alone), most))

@@ -36,7 +36,8 @@ class EvaluationCounts:
       first_day: of the window.
       last_day: of the window, included.
       measure: "accuracy" and the like; of the others `correct` are the clips of the numerator.
-      adapter_sha256: of the parameters that phones were sent, hex.
+      adapter_sha256: of the parameters that phones were sent, hex; of two versions, the new one's.
+      old_sha256: of the other version, that of segments "version=old"; "": phones scored one.
       segment_counts: clips of the phones that came, in each segment that is not withheld. A clip
         adds to "correct" or to "wrong"; the noise that is stated is of each of these.
     """
@@ -46,6 +47,7 @@ class EvaluationCounts:
     measure: str
     adapter_sha256: str
     segment_counts: tuple[SegmentCounts, ...]
+    old_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)

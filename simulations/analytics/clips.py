@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedspeech.device.telemetry import telemetry_schema
+from fedspeech.device.telemetry import Events, telemetry_schema
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.queries.analytics import Analytics
@@ -46,6 +46,7 @@ class AskedOfClips(Asked):
             drawn = built.job.virtual_phones
             attributes = phone_attributes(self.experiment, telemetry_schema(), drawn)
             arrays = dataclasses.replace(arrays, attributes=attributes)
+        arrays = dataclasses.replace(arrays, attributes=self.attributes(arrays.attributes))
         nothing = arrays.background.first(0)  # public clips say nothing of a phone
         arrays = dataclasses.replace(arrays, initial=sent, background=nothing, validation=nothing)
         return dataclasses.replace(
@@ -57,6 +58,10 @@ class AskedOfClips(Asked):
             time=self.time,
             **kept(arrays, cache),
         )
+
+    def attributes(self, stated: Events) -> Events:
+        """What segments divide the phones by, (phones, attributes), from what telemetry states."""
+        return stated
 
     def asks(self, built: BuiltExperiment) -> tuple[Analytics, FloatVector]:
         """The query, and the adapter that phones are sent for it; here none."""

@@ -13,14 +13,18 @@ from typing import Any, get_type_hints
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from fedspeech.device.telemetry import telemetry_schema
-from fedspeech.errors import ScenarioError
+from fedspeech.device.telemetry import Events, telemetry_schema
+from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.adapters.files import WEIGHTS_FILE, load_adapter
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.analytics import Analytics
+from fedspeech.queries.axes import Axis
 from fedspeech.queries.estimate import Estimate, Sampling
-from fedspeech.queries.evaluation import Evaluation, sha256_of
+from fedspeech.queries.evaluation import NEW, OLD, VERSION, Evaluation, sha256_of
+from fedspeech.rollout.decisions import Rollout
 from fedspeech.rollout.guardrails import SegmentCounts
+from fedspeech.rollout.stages import SECRET_BYTES
+from fedspeech.seeds import streams
 from fedspeech.vectors import FloatVector
 from simulations.analytics.answer import EvaluationCounts
 from simulations.analytics.asking import require_known, segments_of
@@ -31,7 +35,7 @@ from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment
 
 BASE = "base"
-_SETTINGS = ("adapter", "sha256", "measure", "threshold")
+_SETTINGS = ("adapter", "sha256", "measure", "threshold", "old", "rollout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +48,34 @@ class AskedToEvaluate(AskedOfClips):
         Raises:
           ScenarioError: if the adapter is not there, is another, or is of another kind or base.
         """
-        query, vector = self.release.query, _parameters(self.release.file, built)
+        query, file = self.release.query, self.release.file
         assert isinstance(query, Evaluation)
+        vector = _parameters(file, built, "adapter")
+        if query.version_sha256:
+            both = (_parameters(file, built, "old"), vector)
+            versions = tuple(map(sha256_of, both))
+            _require_served(file, versions)
+            query, vector = (
+                dataclasses.replace(query, version_sha256=versions),
+                np.concatenate(both),
+            )
         return dataclasses.replace(query, adapter_sha256=sha256_of(vector)), vector
+
+    def attributes(self, stated: Events) -> Events:
+        """With the version that each phone serves, where segments divide by it.
+
+        A phone finds that out by the draw that it made for the roll-out; nobody lists it.
+        """
+        file = self.release.file
+        if "rollout" not in file.settings:
+            return stated
+        rollout, seed = _rollout(file), self.experiment.scenario.seed
+        opened = streams(seed, "secret of a roll-out")
+        serves_new = [
+            rollout.serves(opened(phone).bytes(SECRET_BYTES)) == rollout.release.version
+            for phone in range(len(stated))
+        ]
+        return np.column_stack([stated, np.array(serves_new, stated.dtype)])
 
 
 def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
@@ -73,12 +102,27 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
                 raise ScenarioError(
                     f"settings.{key}: {error.errors()[0]['msg']}, got {given!r:.60}"
                 ) from error
+    by_version = "rollout" in file.settings
+    if by_version != (VERSION in file.segments):
+        raise ScenarioError(
+            f"{file.name}: the segment {VERSION!r} needs settings.rollout, the folder of the "
+            f"roll-out that says which phones serve which version, and the other way round, got "
+            f"segments={list(file.segments)} with settings {sorted(file.settings)}"
+        )
+    schema, named = telemetry_schema(), [one for one in file.segments if one != VERSION]
+    segments = segments_of(
+        file.model_copy(update={"segments": tuple(named)}), schema, experiment.sizes.population
+    )
+    if by_version:
+        place = len(schema.attributes)  # beside those that telemetry states
+        axis = Axis(name=VERSION, place=place, names=(OLD, NEW), cells=(0, 1))
+        segments, settings["version_sha256"] = (axis, *segments), ("", "")
     labels = experiment.speakers.task.labels
     try:
         return Evaluation(
             first_day=file.window.first_day,
             last_day=file.window.last_day,
-            segments=segments_of(file, telemetry_schema(), experiment.sizes.population),
+            segments=segments,
             max_cells=file.bound.max_cells,
             max_per_cell=file.bound.max_per_cell or 1,
             adapter=experiment.adapter,
@@ -102,7 +146,8 @@ def counts_of(
         first_day=query.first_day,
         last_day=query.last_day,
         measure=query.measure,
-        adapter_sha256=query.adapter_sha256,
+        adapter_sha256=query.version_sha256[-1] if query.version_sha256 else query.adapter_sha256,
+        old_sha256=query.version_sha256[0] if query.version_sha256 else "",
         segment_counts=tuple(
             SegmentCounts(
                 segment=",".join(
@@ -118,13 +163,38 @@ def counts_of(
     )
 
 
-def _parameters(file: PlanFile, built: BuiltExperiment) -> FloatVector:
-    """The adapter that phones are sent, flat.
+def _rollout(file: PlanFile) -> Rollout:
+    """The roll-out whose stage says which phones serve which version.
+
+    Raises:
+      ScenarioError: if there is none.
+    """
+    try:
+        return Rollout.open(Path(str(file.settings["rollout"])))
+    except FedspeechError as error:
+        raise ScenarioError(f"{file.name}: settings.rollout: {error}") from error
+
+
+def _require_served(file: PlanFile, versions: Sequence[str]) -> None:
+    """Refuses adapters that the roll-out does not serve; the base alone has no file of its own."""
+    rollout = _rollout(file)
+    for key, bound, found in zip(
+        ("old", "adapter"), (rollout.control, rollout.release), versions, strict=True
+    ):
+        if bound is not None and bound.parameters_sha256 != found:
+            raise ScenarioError(
+                f"{file.name}: settings.{key} must be {bound.model} {bound.version}, which the "
+                f"roll-out serves ({bound.parameters_sha256[:12]}...), got {found[:12]}..."
+            )
+
+
+def _parameters(file: PlanFile, built: BuiltExperiment, key: str) -> FloatVector:
+    """The adapter that a key of the settings names, flat.
 
     Raises:
       ScenarioError: if it is not there, is another, or is of another kind or base.
     """
-    spec, named = built.adapter.spec, str(file.settings.get("adapter", BASE))
+    spec, named = built.adapter.spec, str(file.settings.get(key, BASE))
     if named == BASE:
         return spec.flatten(built.adapter.initial(built.base.head_weight, built.base.head_bias))
     folder = Path(named)
@@ -132,12 +202,12 @@ def _parameters(file: PlanFile, built: BuiltExperiment) -> FloatVector:
         folder = RunFolder(folder).adapter
     try:
         found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-        wanted = str(file.settings.get("sha256", found))
+        wanted = str(file.settings.get("sha256", found)) if key == "adapter" else found
         if found != wanted:
             raise ValueError(f"settings.sha256 must be that of its weights, {found}, got {wanted}")
         return spec.flatten(load_adapter(folder, built.base)[1]).astype(np.float32)
     except (OSError, ValueError) as error:
         raise ScenarioError(
-            f"{file.name}: settings.adapter must be {BASE!r}, a run folder or the folder of an "
+            f"{file.name}: settings.{key} must be {BASE!r}, a run folder or the folder of an "
             f"adapter {built.adapter.name!r} of this base: {error}"
         ) from error

@@ -183,7 +183,7 @@ def read_plan(name_or_file: str) -> PlanFile:
 def plan_from(document: dict[str, Any], name: str) -> PlanFile:
     """Checks a plan that was read, or that a program describes.
 
-    A ledger and an adapter are named from the folder of the file.
+    A ledger, adapters and a roll-out are named from the folder of the file.
 
     Raises:
       ScenarioError: naming the key, the rule and the value.
@@ -196,9 +196,10 @@ def plan_from(document: dict[str, Any], name: str) -> PlanFile:
     here = Path(name).absolute().parent
     if found.ledger:
         changes["ledger"] = str(here / found.ledger)
-    adapter = found.settings.get("adapter", "base")
-    if found.query == EVALUATION and adapter != "base":
-        changes["settings"] = {**found.settings, "adapter": str(here / str(adapter))}
+    if found.query == EVALUATION:
+        named = {key: found.settings.get(key, "base") for key in ("adapter", "old", "rollout")}
+        placed = {key: str(here / str(one)) for key, one in named.items() if one != "base"}
+        changes["settings"] = {**found.settings, **placed}
     return found.model_copy(update=changes)
 
 

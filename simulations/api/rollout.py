@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import ArgumentRefused, RolloutRefused, ScenarioError
 from simulations.api.bundles import VALID_DAYS, expires_s, in_words, read_file
-from simulations.api.rollout_counts import MOST_BYTES, window_of, window_of_releases
+from simulations.api.rollout_counts import (
+    MOST_BYTES,
+    window_of,
+    window_of_release,
+    window_of_releases,
+)
 from simulations.api.rollout_reports import RolloutForecast, RolloutReport, RolloutSimulation
 from simulations.api.scenarios import require_part, scenario_of
 from simulations.api.shown import Page
@@ -116,7 +121,8 @@ def rollout_look(
       folder: of the roll-out.
       window: JSON file, or the same as an object, with `first_day`, `last_day`, `new` and `old`:
         lists of counts with `segment`, `correct`, `total` and `noise_stddev`. The same window again
-        changes nothing. None: it is that of two releases.
+        changes nothing. Or the folder of a release of `analyze` by version, in which each phone
+        scored the one that it serves. None: it is that of two releases.
       new: folder of a release of `analyze` that evaluates the new version in the window.
       old: likewise of the old version.
 
@@ -131,7 +137,10 @@ def rollout_look(
 
     found = Rollout.open(Path(folder))
     if window is not None and new is None and old is None:
-        found.look(window_of(window))
+        if isinstance(window, str | Path) and Path(window).is_dir():
+            found.look(window_of_release(found, window))
+        else:
+            found.look(window_of(window))
     elif window is None and new is not None and old is not None:
         found.look(window_of_releases(found, new, old))
     else:

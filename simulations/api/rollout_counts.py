@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,24 @@ def window_of_releases(rollout: Rollout, new: str | Path, old: str | Path) -> Wi
     )
 
 
+def window_of_release(rollout: Rollout, folder: str | Path) -> Window:
+    """The counts of one window, from a release in which each phone scored the version it serves.
+
+    Raises:
+      ScenarioError: if the folder holds no release of an evaluation of accuracy by version.
+      RolloutRefused: if it is of other adapters than are served.
+    """
+    from fedspeech.rollout.guardrails import Window
+
+    release = _Release(Path(folder))
+    release.require(rollout.release)
+    release.require_old(rollout.control)
+    first_day, last_day = release.days
+    return Window(
+        first_day=first_day, last_day=last_day, new=release.of("new"), old=release.of("old")
+    )
+
+
 class _Release:
     """One release of a federated evaluation."""
 
@@ -77,6 +96,7 @@ class _Release:
             evaluation = found["evaluation"]
             self.days: tuple[int, int] = evaluation["first_day"], evaluation["last_day"]
             self._adapter: str = evaluation["adapter_sha256"]
+            self._old: str = evaluation["old_sha256"]
             measure = evaluation["measure"]
             if measure != "accuracy":
                 raise ValueError(f"guardrails read accuracy, got {measure}")
@@ -95,3 +115,25 @@ class _Release:
                 f"{self._folder} evaluates the adapter {self._adapter[:12]}..., and "
                 f"{bound.model} {bound.version} is {bound.parameters_sha256[:12]}..."
             )
+
+    def require_old(self, bound: Bound | None) -> None:
+        """Refuses counts of one version, or of another old one."""
+        if not self._old:
+            raise ScenarioError(
+                f"{self._folder} evaluates one adapter on every phone: give a release of each "
+                "version, or one with the segment version (docs/roll-out.md)"
+            )
+        if bound is not None and self._old != bound.parameters_sha256:
+            raise RolloutRefused(
+                f"{self._folder} compares with the adapter {self._old[:12]}..., and {bound.model} "
+                f"{bound.version} is {bound.parameters_sha256[:12]}..."
+            )
+
+    def of(self, version: str) -> tuple[SegmentCounts, ...]:
+        """Counts of the phones that serve a version, their segments without its name."""
+        before = f"version={version},"
+        return tuple(
+            dataclasses.replace(one, segment=one.segment.removeprefix(before))
+            for one in self.counts
+            if one.segment.startswith(before)
+        )

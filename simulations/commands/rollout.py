@@ -56,7 +56,7 @@ def start(
 def look(
     folder: FolderArgument,
     window: Annotated[
-        Path | None, typer.Argument(help="Counts of one window, JSON; default: two releases.")
+        Path | None, typer.Argument(help="Counts, JSON, or a release by version; default: two.")
     ] = None,
     new: Annotated[
         Path | None, typer.Option(help="A release that evaluates the new version in the window.")

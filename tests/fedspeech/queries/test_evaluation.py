@@ -83,6 +83,32 @@ def test_counts_are_those_of_the_library_that_judges_models(measure):
     assert (answers(logits) == data.labels).sum() == counts.confusion.trace()
 
 
+def test_of_two_versions_each_phone_scores_the_one_that_it_serves():
+    arrays, other = evaluated(), evaluated(seed=1)
+    serves = (np.arange(PHONES) % 2).astype(np.int16)
+    both = dataclasses.replace(
+        arrays,
+        initial=np.concatenate([arrays.initial, other.initial]),
+        attributes=np.column_stack([arrays.attributes, serves]),
+    )
+    version = dataclasses.replace(axis("version", 1, 2), names=("old", "new"))
+    versions = tuple(sha256_of(one.initial) for one in (arrays, other))
+    segments = (version, axis("accent", 0, 3))
+    query = query_for(both, segments=segments, version_sha256=versions)
+    query.check(both)
+    found = added(query, both).reshape(PHONES, 2, 3, 5)
+    for code, one in enumerate((arrays, other)):
+        alone = added(query_for(one), one).reshape(PHONES, 3, 5)
+        np.testing.assert_array_equal(
+            found[serves == code, code, :, :2], alone[serves == code, :, :2]
+        )
+        assert not found[serves != code, code].any()
+    assert not query.release_window.overlaps(query_for(arrays).release_window)
+    for bad in ({"segments": segments[1:]}, {"version_sha256": ()}):
+        with pytest.raises(ValueError, match="two versions need one segment of both"):
+            query_for(both, **{"segments": segments, "version_sha256": versions} | bad)
+
+
 def test_a_phone_adds_no_more_than_its_bound_and_to_its_segment_alone():
     arrays = evaluated()
     query = query_for(arrays, max_per_cell=2)

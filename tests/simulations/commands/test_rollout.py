@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 from adapters_to_send import BASE, adapter_file, stepped
@@ -12,7 +13,7 @@ from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused, Sce
 from fedspeech.hash_chain import forget_head
 from fedspeech.rollout.bound import Bound
 from fedspeech.rollout.decisions import Rollout
-from fedspeech.rollout.plan import Evaluation
+from fedspeech.rollout.plan import Evaluation, Stage
 from simulations.commands import ota, registry, rollout
 
 PLAN = """
@@ -270,6 +271,63 @@ def test_a_release_that_was_analyzed_is_read_as_it_was_written(tmp_path):
         one.segment: one.total for one in counted.segment_counts
     }
     assert [one.difference for one in look.segments] == pytest.approx([0.0] * len(names))
+
+
+@pytest.mark.slow
+def test_one_release_counts_each_phone_for_the_version_that_it_serves(tmp_path):
+    """The base stands for both versions; a stage of a half serves the new one to some 20 of 40."""
+    phones = fs.Experiment.from_scenario(tiny_scenario("corpus.federated_phones=40"))
+    asked = {
+        "name": "both", "query": "evaluation", "segments": ["version", "noise"],
+        "k_min": 1, "epsilon": math.inf, "window": {"first_day": 7, "days": 7},
+        "bound": {"max_per_cell": 4},
+        "settings": {"adapter": "base", "old": "base", "rollout": str(tmp_path / "rollout")},
+        "privacy": {"mechanism": "none", "participation": "round_robin", "dropout_rate": 0.0},
+    }  # fmt: skip
+
+    def begin(parameters):
+        hashes = dict.fromkeys(("base", "adapter", "card", "metrics"), "ab" * 32)
+        bound = Bound(
+            model="kitchen", version="0.1", parameters_sha256=parameters,
+            **{f"{name}_sha256": value for name, value in hashes.items()},
+        )  # fmt: skip
+        plan = fs.RolloutPlan(
+            phones=10**6, segments={"noise": {"quiet": 0.5, "loud": 0.5}},
+            stages=(Stage(share=0.5, margin=0.05), Stage(share=1.0)),
+            evaluation=Evaluation(epsilon=math.inf, clips_per_phone=4, clips=4, k_min=1),
+        )  # fmt: skip
+        Rollout.start(tmp_path / "rollout", plan, release=bound, control=None, key=b"k" * 32)
+
+    with pytest.raises(ScenarioError, match=r"settings\.rollout: .* is no roll-out"):
+        fs.analyze(asked, phones, out=tmp_path / "none", progress=False)
+    begin("cd" * 32)
+    with pytest.raises(ScenarioError, match=r"settings\.adapter must be kitchen 0\.1, which the"):
+        fs.analyze(asked, phones, out=tmp_path / "other", progress=False)
+    whole = {"segments": ["noise"], "settings": {"adapter": "base"}}
+    for bad in ({"segments": ["noise"]}, whole | {"segments": ["version"]}):
+        with pytest.raises(ScenarioError, match="the segment 'version' needs settings"):
+            fs.analyze(asked | bad, phones, out=tmp_path / "bad", progress=False)
+    every = fs.analyze(asked | whole, phones, out=tmp_path / "every", progress=False).evaluation
+    shutil.rmtree(tmp_path / "rollout")
+    forget_head(tmp_path / "rollout" / "rollout.jsonl")
+    begin(every.adapter_sha256)
+    found = fs.analyze(asked, phones, out=tmp_path / "both", progress=False)
+    counted = found.evaluation
+    assert counted.adapter_sha256 == counted.old_sha256 == every.adapter_sha256
+    clips = {one.segment: one.total for one in counted.segment_counts}
+    compared = 0
+    for one in every.segment_counts:
+        of_both = [clips.get(f"version={version},{one.segment}") for version in ("old", "new")]
+        if None not in of_both:  # neither is withheld
+            assert sum(of_both) == pytest.approx(one.total)
+            assert min(of_both) > 0
+            compared += 1
+    assert compared
+    report = fs.rollout_look(tmp_path / "rollout", found.path)
+    assert report.rollout.looks[-1].window == (7, 13)
+    with pytest.raises(ScenarioError, match="evaluates one adapter on every phone"):
+        fs.rollout_look(tmp_path / "rollout", tmp_path / "every")
+    forget_head(tmp_path / "rollout" / "rollout.jsonl")
 
 
 def test_a_product_that_may_count_nothing_starts_no_roll_out(place):
