@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fedspeech.errors import ChainDamaged
+from fedspeech.errors import ChainDamaged, FedspeechError
 from fedspeech.files import lock, sync_folder, write_text
 
 Row = dict[str, Any]
@@ -323,6 +323,24 @@ class KeptChain(HashChain):
             if self.torn is not None:
                 self.add(file, {"kind": "recovered", **fragment_fields(self.torn)})
             yield file
+
+    def take_all(self, what: str, begun: Callable[[], bool], once_more: str) -> None:
+        """Takes every row of a chain that must be there and have begun.
+
+        Args:
+          what: whose chain it is, in words.
+          begun: whether the rows that were taken begin it.
+          once_more: what to do where they do not, in words.
+
+        Raises:
+          FedspeechError: if there is no file, or nothing begins it.
+        """
+        folder = self._path.parent
+        if not self._path.is_file():
+            raise FedspeechError(f"{folder} is no {what}: it has no {self._path.name}")
+        with self.opened():
+            if not begun():
+                raise FedspeechError(f"{folder} was begun and never {once_more}")
 
     def add(self, file: BinaryIO, row: Row) -> None:
         """Writes a row, takes it, and keeps the head."""

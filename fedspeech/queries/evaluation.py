@@ -3,16 +3,6 @@
 The server sends the adapter as it sends a model to train on; each phone scores its own clips and
 adds two counts to the coordinates of its segment. Phones that are asked are those that federate:
 held-out phones join no round, so no noisy count is of them.
-
-Clips of one phone are alike, by how much nobody knows, and the error that comes from phones which
-did not answer depends on it: clips of phones that are each of one mind err by `max_per_cell` times
-the variance of as many clips drawn one by one. So a phone that may add several clips adds three
-numbers more, from which that factor follows (the design effect: Kish 1965). With a right ones and
-b wrong ones of m, y = a + b, they are 2.5 a b / m, 3 a (m - y) / m and 3 b (m - y) / m, rounded at
-random. They cost no noise: a vector (a, b) is m long only where a phone has m clips and is of one
-mind. Of the others, a^2 + b^2 + (2.5 a b / m)^2 <= y^2, since a b <= m^2 / 4, and the last two have
-together at most 3 y (m - y) / m, whose square is at most m^2 - y^2. Where rounding would exceed m,
-it goes down.
 """
 
 from __future__ import annotations
@@ -39,6 +29,7 @@ from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.spending import Purpose
+from fedspeech.queries import likeness
 from fedspeech.queries.axes import NOWHERE, flat_cells
 from fedspeech.queries.estimate import Estimate, Sampling
 from fedspeech.queries.fieller import Fraction
@@ -50,7 +41,6 @@ from fedspeech.vectors import FloatVector, GlobalState, Vector
 Measure = Literal["accuracy", "false_rejects", "false_accepts", "word_errors"]
 COUNTS, VERSION = "counts", "version"
 OLD, NEW = "old", "new"
-_MIXED, _UNUSED = 2.5, 3.0  # how large the numbers beside two counts are; see above
 _MEASURED: Mapping[str, str] = {
     "accuracy": "share of clips answered rightly",
     "false_rejects": "share of target clips rejected at the threshold",
@@ -179,21 +169,23 @@ class Evaluation(Quotient):
                 added = vector[self.width * segment : self.width * (segment + 1)]
                 added[:2] = right, wrong
                 if self._says_likeness:
-                    added[2:] = _likeness(right, wrong, self.max_per_cell, rngs[place])
+                    added[2:] = likeness.of_phone(right, wrong, self.max_per_cell, rngs[place])
             found.append(vector)
         return found
 
     def estimates(self, state: GlobalState, plan: PrivacyPlan) -> tuple[Estimate, ...]:
         """One ratio per segment."""
         self.check_plan(plan)
-        sampling = Sampling.of(plan)
+        sampling, most = Sampling.of(plan), float(self.max_per_cell)
+        found = []
         rows = state.moments[COUNTS].reshape(-1, self.width)
-        return tuple(
-            replace(
-                self.fraction.of(*row[:2].tolist()), most=self._design_effect(row, sampling)
-            ).estimate(sampling, of=self.measured, segment=segment, cell=cell)
-            for row, (segment, cell) in zip(rows, self.names, strict=True)
-        )
+        for row, (segment, cell) in zip(rows, self.names, strict=True):
+            fraction = self.fraction.of(*row[:2].tolist())
+            if self._says_likeness:
+                effect = likeness.design_effect(row * sampling.scale_up, most, sampling)
+                fraction = replace(fraction, most=effect)
+            found.append(fraction.estimate(sampling, of=self.measured, segment=segment, cell=cell))
+        return tuple(found)
 
     def settings(self) -> dict[str, Any]:
         """The fields as plain values, without the frozen graph."""
@@ -209,30 +201,6 @@ class Evaluation(Quotient):
         size = len(model) // 2
         number = int(phone.attributes[place])
         return model[number * size : (number + 1) * size]
-
-    def _design_effect(self, row: Vector, sampling: Sampling) -> float:
-        """Sampling variance of a share over that of as many clips drawn one by one.
-
-        With x of the y clips of a phone in the numerator, and r the share, it is the sum of
-        (x - r y)^2 over r (1 - r) times that of y. Where noise says little of it, the most that is
-        possible.
-        """
-        most = float(self.max_per_cell)
-        if not self._says_likeness:
-            return most
-        right, wrong, *more = (row * sampling.scale_up).tolist()
-        both = more[0] * most / _MIXED
-        right_all, wrong_all = (
-            most * own - part * most / _UNUSED
-            for own, part in zip((right, wrong), more[1:], strict=True)
-        )
-        clips = right + wrong
-        share = right / clips if clips > 0 else 0.0
-        alone = share * (1 - share) * clips
-        if alone <= 5 * most * math.sqrt(sampling.noise_variance) / _MIXED:
-            return most
-        found = (1 - share) ** 2 * right_all + share**2 * wrong_all - both
-        return float(min(max(1.0, found / alone), most))
 
     def _counted(
         self, phone: LocalDataset, model: FloatVector, rngs: Generators, place: int
@@ -279,17 +247,6 @@ class Evaluation(Quotient):
         alphabet = Alphabet(tuple(self.alphabet))
         said = [alphabet.decode(row) for row in clips.labels]
         return said, transcribe(self.built, model, clips.embeddings, alphabet)
-
-
-def _likeness(right: float, wrong: float, most: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """What a phone adds beside its two counts, whole numbers; see above."""
-    unused = _UNUSED * (most - right - wrong) / most
-    exact = np.array([_MIXED * right * wrong / most, unused * right, unused * wrong])
-    down = np.floor(exact)
-    found = down + (rng.random(3) < exact - down)
-    if right**2 + wrong**2 + found @ found > most**2:
-        found = down
-    return tuple(found.tolist())
 
 
 def sha256_of(parameters: FloatVector) -> str:

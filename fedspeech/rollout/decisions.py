@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from fedspeech.errors import FedspeechError, RolloutDamaged, RolloutRefused
+from fedspeech.errors import RolloutDamaged, RolloutRefused
 from fedspeech.hash_chain import Head, KeptChain, Row
 from fedspeech.rollout.bound import Bound, require_pair
 from fedspeech.rollout.checked_json import canonical_json
@@ -115,13 +115,11 @@ class Rollout:
           FedspeechError: if there is none.
           RolloutDamaged: if a row was changed or cut.
         """
-        if not (folder / CHAIN_FILE).is_file():
-            raise FedspeechError(f"{folder} is no roll-out: it has no {CHAIN_FILE}")
         found = cls(folder)
-        with found._chain.opened():
-            if found._plan is None:
-                raise FedspeechError(f"{folder} was begun and never started: start it again")
-            return found
+        found._chain.take_all(
+            "roll-out", lambda: found._plan is not None, "started: start it again"
+        )
+        return found
 
     @property
     def plan(self) -> RolloutPlan:

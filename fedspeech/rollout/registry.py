@@ -137,13 +137,9 @@ class Registry:
           FedspeechError: if there is none.
           RegistryDamaged: if a row was changed or cut.
         """
-        if not (folder / CHAIN_FILE).is_file():
-            raise FedspeechError(f"{folder} is no registry: it has no {CHAIN_FILE}")
         found = cls(folder)
-        with found._chain.opened():
-            if not found.trusts:
-                raise FedspeechError(f"{folder} was begun and never opened: create it again")
-            return found
+        found._chain.take_all("registry", lambda: bool(found.trusts), "opened: create it again")
+        return found
 
     @property
     def trust(self) -> Trust:

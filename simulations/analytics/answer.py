@@ -18,13 +18,17 @@ from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.queries.estimate import Estimate
 from fedspeech.queries.named_metrics import NAMED
 from fedspeech.rollout.guardrails import SegmentCounts
-from simulations.analytics.plan_file import EVALUATION, PlanFile, read_plan
+from simulations.analytics.plan_file import EVALUATION, WORDS, PlanFile, read_plan
 from simulations.console import Console, Printed, table
 
 ANSWER, PAGE, PLAN, TRUTH = (
     "analysis.json", "analysis.html", "plan.toml", "simulation_only/truth.json",
 )  # fmt: skip
 SCHEMA_VERSION = 1
+SIMULATED = (
+    "The events are of simulated users, whose scores, false rejects included, are drawn from the "
+    "rates of [telemetry] and not from the scenario's model (docs/telemetry.md)."
+)
 HELD_OUT = "The phones that were asked are those that federate; held-out phones join no round."
 
 
@@ -189,6 +193,8 @@ class Analysis(Printed):
             )
         if plan.query == EVALUATION:
             console.print(HELD_OUT)
+        elif self.truth and plan.query != WORDS:
+            console.print(SIMULATED)
         console.print("This release alone:\n" + paragraphs(self.guarantee))
         if self.population != self.guarantee:
             console.print(

@@ -20,8 +20,6 @@ from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment, build_experiment, kept
 from simulations.setup.telemetry import phone_attributes
 
-WORDS = "heavy_hitters"
-
 
 @dataclass(frozen=True, eq=False)
 class AskedOfClips(Asked):

@@ -38,7 +38,7 @@ from fedspeech.limits import Count, Decay, Fraction, Probability, WholeNumber
 from simulations.scenario.sections import Section, keys_of, sections_in
 
 Days = Literal[1, 7]
-EVALUATION = "evaluation"
+EVALUATION, WORDS = "evaluation", "heavy_hitters"
 
 
 class WindowSettings(Section):

@@ -138,9 +138,9 @@ def asked_of(
 ) -> Asked:
     """Reads a plan file and prices it for the phones of a scenario."""
     from simulations.analytics.asked import asked, priced
-    from simulations.analytics.clips import WORDS, asked_for_words
+    from simulations.analytics.clips import asked_for_words
     from simulations.analytics.evaluating import AskedToEvaluate, evaluation_of
-    from simulations.analytics.plan_file import EVALUATION, plan_from, read_plan
+    from simulations.analytics.plan_file import EVALUATION, WORDS, plan_from, read_plan
 
     file = read_plan(str(plan)) if isinstance(plan, str | Path) else plan_from(dict(plan), "plan")
     experiment = experiment_of(what)

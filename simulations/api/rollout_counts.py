@@ -96,7 +96,7 @@ class _Release:
             evaluation = found["evaluation"]
             self.days: tuple[int, int] = evaluation["first_day"], evaluation["last_day"]
             self._adapter: str = evaluation["adapter_sha256"]
-            self._old: str = evaluation["old_sha256"]
+            self._old: str = evaluation.get("old_sha256", "")
             measure = evaluation["measure"]
             if measure != "accuracy":
                 raise ValueError(f"guardrails read accuracy, got {measure}")

@@ -17,7 +17,8 @@ from fedspeech.job import Job
 from fedspeech.models.adapters.scoring import score_clips, transcribe
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.queries.estimate import Sampling
-from fedspeech.queries.evaluation import Evaluation, _likeness, sha256_of
+from fedspeech.queries.evaluation import Evaluation, sha256_of
+from fedspeech.queries.likeness import of_phone
 from fedspeech.seeds import NoiseEntropy, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import GlobalState
@@ -133,7 +134,7 @@ def test_what_says_how_alike_clips_are_costs_no_norm(most):
     for right in range(most + 1):
         for wrong in range(most + 1 - right):
             for rng in (stream(0, right, wrong), Ceiling()):
-                row = np.array([right, wrong, *_likeness(right, wrong, most, rng)])
+                row = np.array([right, wrong, *of_phone(right, wrong, most, rng)])
                 assert (row == np.rint(row)).all()
                 assert row @ row <= most**2
 
@@ -153,7 +154,7 @@ def test_intervals_of_several_clips_a_phone_hold_as_often_as_they_say(likeness):
     held = rng.integers(1, most + 1, phones)
     right = rng.binomial(held, drawn)
     rows = np.array(
-        [(x, y - x, *_likeness(x, y - x, most, rng)) for x, y in zip(right, held, strict=True)]
+        [(x, y - x, *of_phone(x, y - x, most, rng)) for x, y in zip(right, held, strict=True)]
     )
     sampling, inside = Sampling.of(plan), 0
     for _ in range(800):
