@@ -22,7 +22,7 @@ import torch
 
 from fedspeech.audio.channel import apply_devices
 from fedspeech.audits.attack import Attack, Knowledge, KnownSpeaker
-from fedspeech.audits.inversion import inputs_of, label_means, likeness, matched, ratios
+from fedspeech.audits.gradient_inversion import inputs_of, label_means, likeness, matched, ratios
 from fedspeech.audits.log_mel import SpeechPrior, log_mel_of
 from fedspeech.audits.membership import MEMBERSHIP
 from fedspeech.audits.phrase_exposure import PHRASE_EXPOSURE, by_chance, exposures

@@ -325,7 +325,7 @@ def open_sum(
     """
     plan, defense = job.plan, job.defense or Defense()
     parts = total.reshape(plan.groups, plan.vector_length)
-    found = [_decoded(job, key, state, part, group) for group, part in enumerate(parts)]
+    found = [decoded_sum(job, key, state, part, group) for group, part in enumerate(parts)]
     within = [one for one in found if not one.too_long]
     if 2 * len(within) <= plan.groups:
         raise ProtocolAbort(
@@ -363,7 +363,7 @@ def open_sum(
     return advanced, _ratio(mean, power)
 
 
-def _decoded(
+def decoded_sum(
     job: Job, key: RoundKey, state: ServerState, part: NDArray[np.uint32], group: int
 ) -> Decoded:
     """Decodes the sum of one group; where the server adds the noise, each group has its own."""

@@ -18,7 +18,7 @@ Files of attacks import neither `simulations` nor what holds the truth or plays 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -50,6 +50,13 @@ TRAITS: tuple[Secret, ...] = ("accent", "sex", "age_band", "device", "noise")
 Auxiliary = Literal["public", "enrollment", "exact"]
 """What an attacker holds of those it attacks: nothing; other utterances of theirs than those that
 were trained on; the very clips that were trained on."""
+
+CLIPS: dict[Auxiliary, str] = {
+    "exact": "the very clips of the candidates",
+    "enrollment": "other clips of the candidates",
+    "public": "no clip of the candidates",
+}
+"""The same in words."""
 
 Contributions = Callable[
     [Sequence[LocalDataset], FloatVector, Sequence[np.random.Generator]], Sequence[FloatVector]
@@ -112,6 +119,11 @@ class Knowledge:
         return tuple(
             sorted({known.traits[trait] for known in self.speakers if trait in known.traits})
         )
+
+
+def as_phones(known: Iterable[KnownSpeaker], background: LocalDataset) -> list[LocalDataset]:
+    """What speakers would hold as phones: their clips, then the public background set."""
+    return [one.clips.joined(background) for one in known]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

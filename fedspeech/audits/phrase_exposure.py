@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from fedspeech.audits.attack import Auxiliary, Guess, Knowledge, Secret
-from fedspeech.audits.membership import alignments, confidences
-from fedspeech.audits.shadow import clipped, released_sums
+from fedspeech.audits.membership import alignments
+from fedspeech.audits.observed_sums import observed
+from fedspeech.audits.shadow import clipped
+from fedspeech.audits.shadow_ratio import confidences
 from fedspeech.audits.transcript import Observer, Transcript
 from fedspeech.corpora.corpus import Alphabet
 from fedspeech.models.adapters.adapter import present_windows
@@ -81,19 +83,20 @@ class PhraseAlignment:
     secret: ClassVar[Secret] = "phrase"
     observers: ClassVar[tuple[Observer, ...]] = ("reader", "server", "cohort_member")
     auxiliary: ClassVar[Auxiliary] = "public"
-    knowledge: ClassVar[str] = f"every release, the server's rule, and {_SPOKEN}"
+    knowledge: ClassVar[str] = f"what was decoded of every round, and {_SPOKEN}"
 
     def guess(
         self, transcript: Transcript, knowledge: Knowledge, rng: np.random.Generator
     ) -> Guess:
         """Scores every phrase; see `Attack.guess`."""
         spoken = _by_phrase(knowledge)
-        sums = released_sums(transcript.releases, knowledge.optimizer, transcript.plan)
+        rows = observed(transcript, knowledge.optimizer)
         scores = np.zeros((1, len(spoken)))
-        for sent, total in zip(transcript.releases, sums, strict=False):
-            said = knowledge.contributions(spoken, sent, [rng] * len(spoken))
+        for place, seen in enumerate(transcript.rounds):
+            said = knowledge.contributions(spoken, seen.sent, [rng] * len(spoken))
             own = clipped(said, transcript.plan.clip_norm)
-            scores += alignments(own - own.mean(axis=0), total[np.newaxis], own.mean(axis=0))
+            mean, here = own.mean(axis=0), rows[transcript.observed_in == place]
+            scores += alignments(own - mean, here, mean).max(axis=0)
         return Guess(scores=scores)
 
 

@@ -33,10 +33,13 @@ def clipped(vectors: Sequence[FloatVector], clip_norm: float) -> NDArray[np.floa
     return np.asarray(rows * (clip_norm / np.maximum(norms, clip_norm)), dtype=np.float64)
 
 
-def noise_stddev(plan: PrivacyPlan, reporting: float) -> float:
-    """Standard deviation of the noise in a coordinate of the decoded sum of so many phones."""
-    norm = plan.noise_norm(max(0, round(reporting))) * plan.expected_cohort
-    return norm / math.sqrt(plan.dimension)
+def noise_stddev(plan: PrivacyPlan, reporting: float, sums: int = 1) -> float:
+    """Standard deviation of the noise in a coordinate of the decoded sum of so many phones.
+
+    Of several sums, one for each group, added up: the server noises each of them.
+    """
+    variance = max(0.0, reporting) * plan.stddev**2 + sums * plan.server_stddev**2
+    return math.sqrt(variance) / plan.scale
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,36 +69,11 @@ class ShadowRuns:
             joins = (rng.random(len(phones)) < coin) & (taken < self.plan.max_participations)
             taken += joins
             cohort = [phones[place] for place in np.flatnonzero(joins).tolist()]
-            total = rng.normal(0, noise_stddev(self.plan, len(cohort)), self.plan.dimension)
+            stddev = noise_stddev(self.plan, len(cohort), self.plan.groups)
+            total = rng.normal(0, stddev, self.plan.dimension)
             if cohort:
                 said = self.contributions(cohort, found[-1], [rng] * len(cohort))
                 total += clipped(said, self.plan.clip_norm).sum(axis=0)
             state = self.optimizer.apply(state, total / self.plan.expected_cohort)
             found.append(state.parameters.astype(np.float32))
         return np.stack(found)
-
-
-def released_sums(
-    releases: NDArray[np.float32], optimizer: ServerOptimizer, plan: PrivacyPlan
-) -> NDArray[np.float64]:
-    """The decoded sum of every round, as a reader works it out from releases, shape (rounds, d).
-
-    A server rule is public. Where its step is a line in every coordinate of the mean (FedAvg, with
-    momentum or without), two trial steps say which; where it is none, the steps themselves are what
-    a reader has.
-    """
-    wide = releases.astype(np.float64)
-    state, means = optimizer.init(releases[0]), []
-    for after in wide[1:]:
-        zero, one = (
-            optimizer.apply(state, np.full(wide.shape[1], value)).parameters for value in (0.0, 1.0)
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = (after - zero) / (one - zero)
-        if not np.isfinite(mean).all():
-            return np.diff(wide, axis=0)
-        state = optimizer.apply(state, mean)
-        if not np.allclose(state.parameters, after, atol=1e-5):
-            return np.diff(wide, axis=0)
-        means.append(mean)
-    return np.array(means).reshape(-1, wide.shape[1]) * plan.expected_cohort

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fedspeech.audits.attack import Auxiliary, Guess, Knowledge, Secret
 from fedspeech.audits.linkers import CosineLinker, GaussianLinker, Link, Linker
 from fedspeech.audits.network_linker import NetworkLinker
+from fedspeech.audits.observed_sums import observed
 from fedspeech.audits.transcript import Observer, Transcript
 from fedspeech.audits.update_views import FootprintView, View, WeightView, as_seen
 from fedspeech.training.dataset import LocalDataset
@@ -47,13 +48,7 @@ class _Comparison:
     view: View
     linker: Linker
     name: str
-    observers: tuple[Observer, ...] = ("server", "recipient", "reader")
-
-    def _require(self, transcript: Transcript) -> None:
-        if transcript.observer not in self.observers:
-            raise ValueError(
-                f"{self.name} attacks what {self.observers} see, not {transcript.observer!r}"
-            )
+    observers: tuple[Observer, ...] = ("server", "recipient", "reader", "cohort_member")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,8 @@ class Reidentification(_Comparison):
         self, transcript: Transcript, knowledge: Knowledge, rng: np.random.Generator
     ) -> Guess:
         """Scores (observations, candidates); see `Attack.guess`."""
-        self._require(transcript)
+        transcript.require(self.observers)
+        seen = observed(transcript, knowledge.optimizer)
         scores = np.zeros((len(transcript.observations), len(knowledge.candidates)))
         places = np.unique(transcript.observed_in)
         for stretch in np.array_split(places, min(self.fits, len(places)) or 1):
@@ -85,15 +81,16 @@ class Reidentification(_Comparison):
                 continue
             middle = transcript.rounds[stretch[len(stretch) // 2]].sent
             link = self._fit(transcript, middle, knowledge, rng)
+            number = -1
             for place in stretch:
-                rows = transcript.observed_in == place
-                model = transcript.rounds[place].sent
-                clips = [who.clips for who in knowledge.candidates]
-                enrolled = contributed(clips, model, knowledge, rng)
-                scores[rows] = link(
-                    self.view.of(transcript.observations[rows], model, knowledge),
-                    self.view.of(enrolled, model, knowledge),
-                )
+                rows, model = transcript.observed_in == place, transcript.rounds[place].sent
+                if transcript.rounds[place].number != number:  # sums of a round are of one model
+                    number = transcript.rounds[place].number
+                    clips = [who.clips for who in knowledge.candidates]
+                    enrolled = self.view.of(
+                        contributed(clips, model, knowledge, rng), model, knowledge
+                    )
+                scores[rows] = link(self.view.of(seen[rows], model, knowledge), enrolled)
         return Guess(scores=pooled(scores, transcript.senders))
 
     def _fit(
@@ -126,7 +123,7 @@ class UpdateLinking(_Comparison):
         self, transcript: Transcript, knowledge: Knowledge, rng: np.random.Generator
     ) -> Guess:
         """Scores (observations, observations); see `Attack.guess`."""
-        self._require(transcript)
+        transcript.require(self.observers)
         models = [seen.sent for seen in transcript.rounds]
         # Of two rounds, as the updates that are compared are: the first and the last.
         one, other = (

@@ -5,7 +5,8 @@
                     sum of a round, and where secure aggregation is off every single contribution;
                     sizes and times of messages
     "reader"        the released models
-    "cohort_member" the released models, and what it contributed itself
+    "cohort_member" the released models, and of each round that it was in the list of its cohort
+                    and what it sent itself
     "recipient"     personalized models that left their phones, each as its difference from the
                     last release
     "network"       sizes and times of encrypted messages
@@ -34,7 +35,7 @@ OBSERVERS: tuple[Observer, ...] = get_args(Observer)
 _MAY_HOLD: dict[Observer, frozenset[str]] = {
     "server": frozenset({"senders", "singles", "total"}),
     "reader": frozenset(),
-    "cohort_member": frozenset({"own"}),
+    "cohort_member": frozenset({"own", "senders"}),
     "recipient": frozenset({"singles"}),
     "network": frozenset(),
 }
@@ -61,18 +62,19 @@ class SeenMessage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeenRound:
-    """What an observer holds of one completed round.
+    """What an observer holds of one completed round, or of one sum of a round that had several.
 
     Attributes:
-      number: from 0.
+      number: of the round, from 0.
       sent: the model that phones trained on, shape (d,), float32.
       senders: transport identities of the phones in the sum, shape (n,), int64, in the order of
-        `singles`; empty where the observer sees none.
+        `singles`; of a member the list of its cohort; empty where the observer sees none.
       singles: single contributions as the observer decodes them, shape (n, d), float64; None where
         it has sums only.
       total: the decoded sum of the contributions, server noise included, shape (d,), float64; None
         where it has none.
-      own: what the observer itself contributed, shape (d,), float64; None where it did not.
+      own: what the observer itself sent, as it decodes, noise included, shape (d,), float64; None
+        where it sent nothing.
 
     Raises:
       ValueError: if shapes do not fit together.
@@ -108,7 +110,7 @@ class Transcript:
       plan: of the run; public.
       releases: released models, the initial one first, shape (rounds + 1, d), float32; no rows for
         the network.
-      rounds: that were completed, in order.
+      rounds: that were completed, in order; for the server one for each sum that it opened.
       messages: that crossed the wire, in order, for the server and the network.
 
     Raises:
@@ -139,6 +141,15 @@ class Transcript:
             f"Transcript({self.observer!r}, rounds={len(self.rounds)}, "
             f"observations={len(self.observations)}, messages={len(self.messages)})"
         )
+
+    def require(self, observers: tuple[Observer, ...]) -> None:
+        """Refuses an attack on what its observers do not see.
+
+        Raises:
+          ValueError: if the observer is none of them.
+        """
+        if self.observer not in observers:
+            raise ValueError(f"expected a transcript of {observers}, got {self.observer!r}")
 
     @property
     def single(self) -> bool:

@@ -15,10 +15,11 @@ from simulations.progress import RunProgress, progress_for
 if TYPE_CHECKING:
     from fedspeech.audits.games import Finding
     from fedspeech.privacy.plan import PrivacyPlan
-    from simulations.audits.results import Attacked
+    from simulations.audits.results import Attacked, CanaryBound
     from simulations.scenario.schema import Scenario
     from simulations.setup.definition import Experiment
 
+CLAIM_VIOLATED = "CLAIM VIOLATED"
 FEWEST, MOST = 100, 1_000_000
 _WATCHERS = {"release": "readers of the models", "server": "the server"}
 _NOT_PRIVATE = (
@@ -51,7 +52,8 @@ class Audit(Printed):
     @property
     def broken(self) -> bool:
         """Whether a claim is disproven."""
-        return any(finding.broken for finding in self.findings)
+        by_attacks = self.attacked is not None and bool(self.attacked.broken)
+        return by_attacks or any(finding.broken for finding in self.findings)
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -63,7 +65,9 @@ class Audit(Printed):
         }  # fmt: skip
 
     def print(self, console: Console) -> None:
-        """Prints tables, what they prove, and what they do not."""
+        """Prints tables, what they prove, and what they do not; a broken claim before all else."""
+        if self.broken:
+            console.print(f"{CLAIM_VIOLATED}: an attack proves more than is promised.\n")
         if self.findings or self.skipped:
             self._print_bounds(console)
         if self.attacked is not None:
@@ -184,6 +188,7 @@ def audit(
         attacked = attack(
             experiment if experiment.in_memory else experiment.scenario, wanted, folder,
             cache=None if cache is None else Path(cache), workers=workers, progress=shown,
+            bounds=tuple(_on_page(one) for one in findings),
         )  # fmt: skip
     return Audit(name, rounds, findings, skipped, attacked, folder / PAGE)
 
@@ -228,6 +233,21 @@ def _canaries(
                 continue
             findings.append(found)
     return tuple(findings), tuple(skipped)
+
+
+def _on_page(found: Finding) -> CanaryBound:
+    """A bound as the page has it."""
+    from simulations.audits.results import CanaryBound
+
+    name = f"{_WATCHERS[found.observer]}, {found.game}"
+    fallen = "CLAIM VIOLATED" if found.broken else "the claim stands"
+    return CanaryBound(
+        game=found.game, observer=_WATCHERS[found.observer], relation=found.relation,
+        claimed=found.claimed, at_least=found.bound.epsilon, broken=found.broken,
+        says=f"{fallen}: {name}: epsilon is at least {_at_least(found.bound.epsilon)} "
+        f"({found.bound.confidence:.4g} confidence), and {found.claimed:.3f} is claimed: "
+        f"{found.bound.says}",
+    )  # fmt: skip
 
 
 def _check(runs: int, confidence: float) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fedspeech.audits.attack import Attack
 from fedspeech.audits.canaries import first
 from fedspeech.files import write_text
+from simulations.audits.adapter_sizes import with_adapters
 from simulations.audits.curves import Accuracy, best_of_each, curves
 from simulations.audits.matrix import Kept, matrix, played_both
 from simulations.audits.page import render
 from simulations.audits.playing import Played
-from simulations.audits.results import Attacked, Promise, Traffic
+from simulations.audits.results import Attacked, CanaryBound, Promise, Traffic
 from simulations.audits.subject import Subject, subject_of, twice_spoken
 from simulations.audits.views import PROTECTIONS, WATCHERS, View, promised
 from simulations.audits.wire import for_network, recorded, traffic
@@ -38,6 +39,7 @@ def attack(
     cache: Path | None,
     workers: int | None,
     progress: RunProgress,
+    bounds: tuple[CanaryBound, ...] = (),
 ) -> Attacked:
     """Attacks an experiment in all views, and writes results and page.
 
@@ -50,6 +52,7 @@ def attack(
       cache: where features are kept; None: the user's cache.
       workers: processes; None: one per core.
       progress: what shows how far it is.
+      bounds: what canaries found, for the page.
 
     Raises:
       ScenarioError: if this scenario cannot be attacked; the message says why.
@@ -59,15 +62,9 @@ def attack(
     if isinstance(what, Scenario):
         experiment = Experiment.from_scenario(twice_spoken(what))
     assert isinstance(experiment, Experiment)
-    cache, workers = cache_folder(cache), workers or os.cpu_count() or 1
+    make = _Maker(cache_folder(cache), workers or os.cpu_count() or 1, progress.advance)
     with progress.stage("prepare"):
-        built = build_experiment(
-            experiment, cache=cache, simulation_only=None, workers=workers,
-            progress=progress.advance,
-        )  # fmt: skip
-        embed = Embedder(built.base, built.adapter, cache, workers, progress.advance)
-        subject = subject_of(experiment, built, embed)
-    evaluator = Evaluator(built, experiment.scenario)
+        subject, evaluator = make(experiment)
     kept = Kept(out, subject)
     with progress.stage("rounds"):
         runs = played_both(subject)
@@ -76,7 +73,10 @@ def attack(
         cells = matrix(subject, runs, attacks, kept, progress.advance)
     with progress.stage("curves"):
         best = best_of_each(cells, attacks)
-        lines = curves(subject, runs, best, kept, evaluator.held_out_accuracy, progress.advance)
+        lines = curves(
+            subject, runs, best, kept, evaluator.held_out_accuracy, progress.advance,
+            lambda: _with_adapters(experiment.scenario, make),
+        )  # fmt: skip
     plan = subject.job.plan
     found = Attacked(
         scenario=experiment.scenario.name,
@@ -94,10 +94,36 @@ def attack(
         cells=cells,
         curves=lines,
         traffic=crossed.kinds,
+        bounds=bounds,
     )
     write_text(out / RESULTS, found.model_dump_json(indent=1) + "\n")
     write_text(out / PAGE, render(found))
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes what is attacked of an experiment."""
+
+    cache: Path
+    workers: int
+    tell: Callable[[int, int], None]
+
+    def __call__(self, experiment: Experiment) -> tuple[Subject, Evaluator]:
+        """Builds it, and divides its phones and clips."""
+        built = build_experiment(
+            experiment, cache=self.cache, simulation_only=None, workers=self.workers,
+            progress=self.tell,
+        )  # fmt: skip
+        embed = Embedder(built.base, built.adapter, self.cache, self.workers, self.tell)
+        return subject_of(experiment, built, embed), Evaluator(built, experiment.scenario)
+
+
+def _with_adapters(scenario: Scenario, make: _Maker) -> Iterator[tuple[Subject, Accuracy]]:
+    """The same phones with each adapter that fits them."""
+    for changed in with_adapters(scenario):
+        subject, evaluator = make(Experiment.from_scenario(changed))
+        yield subject, evaluator.held_out_accuracy
 
 
 def _promises(
@@ -129,6 +155,8 @@ class _Crossed(Record):
 def _on_the_wire(subject: Subject) -> _Crossed:
     """The first rounds of the plan as they are, masks included, over messages."""
     job = subject.built.job
+    if job.plan.groups > 1:  # engines refuse them by name
+        return _Crossed(kinds=())
     plan = first(job.plan, min(_ROUNDS_ON_THE_WIRE, job.plan.rounds))
     job = dataclasses.replace(job, plan=plan, noise_entropy="seeded")
     return _Crossed(

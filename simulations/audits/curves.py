@@ -1,13 +1,13 @@
 """Where do the best attacks reach chance, and what does it cost?
 
-Over noise, size of a sum, and rounds. A curve follows, for every secret, the attack that did best
-where nothing protects; secrets that nobody learned there have none.
+Over noise, size of a sum, rounds, and size of the adapter. A curve follows, for every secret, the
+attack that did best where nothing protects; secrets that nobody learned there have none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fedspeech.audits.attack import Attack
 from fedspeech.evaluation.metric import Metric
@@ -18,7 +18,7 @@ from simulations.audits.judge import NothingToAsk, Shown
 from simulations.audits.matrix import Kept, attacked
 from simulations.audits.playing import Played, play
 from simulations.audits.results import AttackCurve, Cell, Point
-from simulations.audits.subject import Subject, with_sums
+from simulations.audits.subject import Subject, with_sums, without_noise
 from simulations.audits.views import View, in_sums_of, shown
 
 NOISE = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # times the plan's
@@ -56,13 +56,25 @@ def curves(
     kept: Kept,
     accuracy: Accuracy,
     done: Callable[[int, int, str], None],
+    adapters: Callable[[], Iterator[tuple[Subject, Accuracy]]],
 ) -> tuple[AttackCurve, ...]:
-    """All curves; those of noise only where the plan has any."""
+    """All curves; those of noise only where the plan has any.
+
+    Args:
+      subject: what is attacked.
+      runs: of `matrix.played_both`.
+      attacks: that curves follow.
+      kept: where curves are kept.
+      accuracy: of a model on held-out phones.
+      done: called with the number of curves that are over, of all, and the next one.
+      adapters: makes the same phones with other adapters, each with its accuracy.
+    """
     if not attacks:
         return ()
     makers: list[tuple[str, Callable[[], AttackCurve]]] = [
         ("size of a sum", lambda: _over_sizes(subject, runs[False], attacks)),
         ("rounds", lambda: _over_rounds(subject, runs[False], attacks)),
+        ("adapter size", lambda: _over_adapters(adapters(), attacks)),
     ]
     if True in runs:
         makers.insert(0, ("noise", lambda: _over_noise(subject, runs[False], attacks, accuracy)))
@@ -153,6 +165,32 @@ def _over_rounds(subject: Subject, played: Played, attacks: Sequence[Attack]) ->
         says="A server that reads every contribution of the first rounds alone.",
         x="rounds",
         points=tuple(points),
+    )
+
+
+def _over_adapters(
+    subjects: Iterator[tuple[Subject, Accuracy]], attacks: Sequence[Attack]
+) -> AttackCurve:
+    points = []
+    for subject, accuracy in subjects:
+        job = subject.job_of(without_noise(subject.job.plan))
+        played = play(job, subject.arrays, absent=subject.absent)
+        figures = _figures(subject, played, shown(_SERVER, subject, played), attacks)
+        if figures:
+            points.append(
+                Point(
+                    x=float(subject.job.plan.dimension), figures=figures,
+                    accuracy=accuracy(played.releases[-1]),
+                )
+            )  # fmt: skip
+    return AttackCurve(
+        key="adapters",
+        title="Over the size of the adapter, without any protection",
+        says="The same phones with each adapter that fits their task (at most 240 phones where "
+        "they are synthesized). A larger adapter learns more and tells more; the noise that a "
+        "plan adds grows with the root of its size at the same epsilon.",
+        x="parameters",
+        points=tuple(sorted(points, key=lambda point: point.x)),
     )
 
 

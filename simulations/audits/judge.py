@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audits.attack import TRAITS, Guess, Secret
+from fedspeech.audits.claims import ClaimCheck, check
 from fedspeech.audits.transcript import Transcript
 from fedspeech.evaluation.balanced_accuracy import balanced_accuracy_metric
 from fedspeech.evaluation.metric import Metric
@@ -27,6 +29,14 @@ class Shown:
 
     transcript: Transcript
     behind: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promised:
+    """What is promised against a view, of worlds in which a phone is silent: zero-out neighbors."""
+
+    epsilon: float
+    delta: float
 
 
 class NothingToAsk(ValueError):
@@ -52,6 +62,27 @@ def judged(
     if secret in TRAITS:
         return _trait(secret, guess, subject, shown, rng)
     raise NothingToAsk(f"nothing of {secret!r} was hidden in this scenario")
+
+
+FEWEST_COINS = 20
+
+
+def checked(
+    secret: Secret, guess: Guess, subject: Subject, promise: Promised, confidence: float
+) -> ClaimCheck | None:
+    """What an attack on membership proves about the epsilon that is promised against it.
+
+    Candidates are absent by fair coins and add their noise: neighbors by zero-out, all of one run.
+
+    Returns:
+      None where nothing is promised, or the secret or so few candidates are no such game.
+    """
+    coins = np.array([phone not in subject.absent for phone in subject.candidates])
+    if secret != "membership" or math.isinf(promise.epsilon) or len(coins) < FEWEST_COINS:
+        return None
+    return check(
+        guess.scores[0], coins, claimed=promise.epsilon, delta=promise.delta, confidence=confidence
+    )
 
 
 def beats_chance(metric: Metric) -> bool:

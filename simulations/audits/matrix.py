@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fedspeech.audits.attack import TRAITS, Attack
+from fedspeech.audits.attack import TRAITS, Attack, Guess
 from fedspeech.errors import ArgumentRefused
 from fedspeech.evaluation.metric import Metric
 from fedspeech.files import write_text
 from fedspeech.seeds import stream
 from fedspeech.source import source_sha256
 from simulations.audits.attacks import key_of
-from simulations.audits.judge import NothingToAsk, Shown, judged
+from simulations.audits.judge import NothingToAsk, Shown, checked, judged
 from simulations.audits.playing import Played, play
-from simulations.audits.results import Cell
+from simulations.audits.results import Cell, ShownEpsilon
 from simulations.audits.subject import Subject
-from simulations.audits.views import View, plan_of, shown, views
+from simulations.audits.views import View, of_candidates, plan_of, promised_of_silence, shown, views
 from simulations.results.record import Record
 from simulations.results.run_folder import check_place
 
@@ -95,6 +95,8 @@ def matrix(
         for attack in attacks
         if view.observer in attack.observers
     ]
+    # Of all checks together a sound plan fails one audit in a hundred.
+    confidence = 1 - 0.01 / max(1, sum(attack.secret == "membership" for _, attack in pairs))
     cells: list[Cell] = []
     at: dict[View, Shown] = {}
     for place, (view, attack) in enumerate(pairs):
@@ -103,7 +105,7 @@ def matrix(
         def found(view: View = view, attack: Attack = attack) -> Cell:
             if view not in at:
                 at[view] = shown(view, subject, runs[view.noisy])
-            return _cell(subject, runs[view.noisy], view, at[view], attack)
+            return _cell(subject, runs[view.noisy], view, at[view], attack, confidence)
 
         cells.append(kept.or_made(f"{view.key}.{_file(attack)}", Cell, found))
     return tuple(cells)
@@ -117,21 +119,49 @@ def attacked(
     Raises:
       NothingToAsk: if the observer has nothing of which the secret could be asked.
     """
+    seen = _asked(seen, subject, attack)
+    guess = guessed(subject, played, seen, attack, masked=masked, name=name)
+    rng = stream(subject.job.seed, "audit", name, "interval")
+    return judged(attack.secret, guess, subject, seen, rng)
+
+
+def guessed(
+    subject: Subject, played: Played, seen: Shown, attack: Attack, *, masked: bool, name: str
+) -> Guess:
+    """What one attack believes of one transcript.
+
+    Raises:
+      NothingToAsk: if the observer has nothing of which the secret could be asked.
+    """
     transcript = seen.transcript
     if attack.secret in _OF_ONE_PHONE and not transcript.single:
         raise NothingToAsk("it has sums of many phones, and nothing of a single one")
     knowledge = subject.knowledge(attack.auxiliary, played.plan, transcript.observer, masked=masked)
-    seed = subject.job.seed
-    guess = attack.guess(transcript, knowledge, stream(seed, "audit", name, "guess"))
-    return judged(attack.secret, guess, subject, seen, stream(seed, "audit", name, "interval"))
+    return attack.guess(transcript, knowledge, stream(subject.job.seed, "audit", name, "guess"))
 
 
-def _cell(subject: Subject, played: Played, view: View, seen: Shown, attack: Attack) -> Cell:
+def _asked(seen: Shown, subject: Subject, attack: Attack) -> Shown:
+    """What an attack is shown; who asks for the best of all observations is shown all."""
+    return seen if attack.secret in ("membership", "phrase") else of_candidates(seen, subject)
+
+
+def _cell(
+    subject: Subject, played: Played, view: View, seen: Shown, attack: Attack, confidence: float
+) -> Cell:
     began = time.perf_counter()
     told: dict[str, Any] = {}
+    seen = _asked(seen, subject, attack)
     try:
         name = f"{view.key} {key_of(attack)}"
-        told["metrics"] = attacked(subject, played, seen, attack, masked=view.masked, name=name)
+        guess = guessed(subject, played, seen, attack, masked=view.masked, name=name)
+        rng = stream(subject.job.seed, "audit", name, "interval")
+        told["metrics"] = judged(attack.secret, guess, subject, seen, rng)
+        promise = promised_of_silence(subject.job.plan, view)
+        if found := checked(attack.secret, guess, subject, promise, confidence):
+            told["shown"] = ShownEpsilon(
+                claimed=found.claimed, at_least=found.bound.epsilon, broken=found.broken,
+                says=found.says,
+            )  # fmt: skip
     except ValueError as error:  # an attack says so of what it cannot be used on
         told["unasked"] = str(error)
     return Cell(

@@ -17,6 +17,7 @@ from simulations.report.figures import Column, Figure, figure, numbers, share
 
 OBSERVERS: dict[Observer, str] = {
     "server": "the server", "reader": "readers of the models",
+    "cohort_member": "a member of the cohorts",
     "recipient": "who gets a personalized adapter",
 }  # fmt: skip
 SECRETS = {
@@ -39,6 +40,14 @@ def render(found: Attacked) -> str:
         "title": f"Audit of {found.scenario}",
         "found": found,
         "not_private": NOT_PRIVATE,
+        "broken": found.broken,
+        "bounds": [
+            (
+                one.observer, one.game, one.relation, phrasing.epsilon(one.claimed),
+                f"{one.at_least:.3f}", "DISPROVEN" if one.broken else "stands",
+            )
+            for one in found.bounds
+        ],
         "in_short": list(in_short(found)),
         "header": ("", *PROTECTIONS),
         "groups": [
@@ -161,7 +170,8 @@ def _attacks(found: Attacked) -> Iterator[tuple[str, ...]]:
         figures = "; ".join(written(metric) for metric in cell.metrics) or cell.unasked
         yield (
             SECRETS.get(cell.secret, cell.secret), cell.attack, OBSERVERS[cell.observer],
-            " and ".join(cell.protections), "learned" if cell.succeeded else "–", figures,
+            " and ".join(cell.protections), "learned" if cell.succeeded else "–",
+            figures if cell.shown is None else f"{figures}; {cell.shown.says}",
         )  # fmt: skip
 
 
@@ -173,10 +183,10 @@ def where_at_chance(curve: AttackCurve) -> Iterator[str]:
     for name in dict.fromkeys(name for point in curve.points for name in point.figures):
         points = [point for point in curve.points if name in point.figures]
         learned = [beats_chance(point.figures[name]) for point in points]
-        if curve.key == "rounds":
+        if curve.key in ("rounds", "adapters"):
             first = next((point for point, did in zip(points, learned, strict=True) if did), None)
             if first is not None:
-                yield f"{name}: better than chance from {first.x:g} {curve.x} on."
+                yield f"{name}: better than chance from {first.x:,.0f} {curve.x} on."
             else:
                 yield f"{name}: not told from chance."
             continue
@@ -208,6 +218,7 @@ def _figure(curve: AttackCurve) -> list[Figure]:
     columns += [Column(f"{name}: figure", _written(curve, name)) for name in names]
     if any(point.accuracy is not None for point in curve.points):
         columns.append(share("accuracy", [point.accuracy for point in curve.points]))
+    if any(point.epsilon is not None for point in curve.points):
         columns.append(
             Column("ε of readers", [point.epsilon for point in curve.points], phrasing.epsilon)
         )

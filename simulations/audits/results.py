@@ -10,6 +10,40 @@ from simulations.audits.views import Protection
 from simulations.results.record import Count, Epsilon, Finite, Positive, Record, Share
 
 
+class ShownEpsilon(Record):
+    """What a guess proves of an epsilon that is claimed; see `fedspeech.audits.claims`.
+
+    Attributes:
+      claimed: of neighbors by zero-out.
+      at_least: what is proven.
+      broken: whether that is more than is claimed.
+      says: in a sentence.
+    """
+
+    claimed: Epsilon
+    at_least: Positive
+    broken: bool
+    says: str
+
+
+class CanaryBound(Record):
+    """A bound by canaries.
+
+    Attributes:
+      game: that was played.
+      observer: who watched.
+      relation: of the neighboring worlds.
+    """
+
+    game: str
+    observer: str
+    relation: str
+    claimed: Epsilon
+    at_least: Positive
+    broken: bool
+    says: str
+
+
 class Cell(Record):
     """One attack on one view.
 
@@ -22,6 +56,7 @@ class Cell(Record):
       observations: that it got.
       metrics: of its guess, first the one that tables show; empty where nothing could be asked.
       unasked: why not, or "".
+      shown: what it proves of the promised epsilon; None where it is no such game.
     """
 
     observer: Observer
@@ -32,6 +67,7 @@ class Cell(Record):
     observations: Count
     metrics: tuple[Metric, ...] = ()
     unasked: str = ""
+    shown: ShownEpsilon | None = None
     seconds: Positive
 
     @property
@@ -97,6 +133,7 @@ class Attacked(Record):
       phones: of the population; `candidates` may be attacked, `absent` of them contribute nothing.
       public: speakers by whom attackers learn.
       delta: of every epsilon.
+      bounds: by canaries, if any were asked for.
     """
 
     scenario: str
@@ -114,3 +151,16 @@ class Attacked(Record):
     cells: tuple[Cell, ...]
     curves: tuple[AttackCurve, ...]
     traffic: tuple[Traffic, ...]
+    bounds: tuple[CanaryBound, ...] = ()
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Every claim that is disproven, in a sentence each."""
+        return (
+            *(bound.says for bound in self.bounds if bound.broken),
+            *(
+                f"{cell.attack}: {cell.shown.says}"
+                for cell in self.cells
+                if cell.shown is not None and cell.shown.broken
+            ),
+        )

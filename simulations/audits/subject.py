@@ -3,9 +3,10 @@
 Each phone keeps half of its clips out of its training, dealt word by word: other utterances of the
 same speaker and the same words, by which an attacker may have enrolled them. (Of other words they
 would tell words and not voices: measured, a single update was then linked to nobody.) Synthetic
-speakers speak twice as much for it. Half of the population may be attacked; half of these are
-absent, so that an attack on membership has somebody to tell from whom. An absent phone joins and
-contributes nothing but its noise. Public speakers, by whom attackers learn, are none of the phones.
+speakers speak twice as much for it. Half of the population may be attacked; each of these is absent
+by a fair coin, so that an attack on membership has somebody to tell from whom. An absent phone
+joins and contributes nothing but its noise. Public speakers, by whom attackers learn, are none of
+the phones.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fedspeech.queries.training import AdapterTraining
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.settings import LocalTraining
-from simulations.audits.playing import play
+from simulations.audits.playing import Played, play
 from simulations.scenario.corpora import EmbeddedCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.definition import Experiment
@@ -112,6 +113,11 @@ class Subject:
             self.job, plan=plan, noise_entropy="seeded", repeats=f"audit {seed}", identities="",
             simulation_only="",
         )  # fmt: skip
+
+    def member_of(self, played: Played) -> int | None:
+        """The phone that plays the member of cohorts: who sent most often and is not attacked."""
+        attacked = set(self.candidates.tolist())
+        return next((int(one) for one in played.busiest if int(one) not in attacked), None)
 
     def own(self, phone: int) -> LocalDataset:
         """The clips that a phone trains on, without the public ones."""
@@ -198,17 +204,29 @@ def subject_of(experiment: Experiment, built: BuiltExperiment, embed: Embedder) 
     trained, kept_out = _divided(arrays, seed)
     rng = stream(seed, "audit", "candidates")
     phones = len(kept_out)
-    drawn = rng.permutation(phones)[: min(MOST_ATTACKED, phones // 2)]
+    drawn = np.sort(rng.permutation(phones)[: min(MOST_ATTACKED, phones // 2)])
     return Subject(
         built=built,
         arrays=trained,
         kept_out=kept_out,
         traits=tuple(phone.segments for phone in built.partition.federated),
-        candidates=np.sort(drawn),
-        absent=frozenset(int(phone) for phone in drawn[: len(drawn) // 2]),
+        candidates=drawn,
+        absent=frozenset(drawn[_coins(rng, len(drawn))].tolist()),
         public=(*_held_out(built), *_made(experiment, built, embed)),
         personalization=_personalization(experiment, trained),
     )
+
+
+def _coins(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+    """A fair coin for each candidate, thrown again until both sides have two.
+
+    Bounds on epsilon ask for coins that are independent of one another, which a fixed number of
+    heads is not. Of `judge.FEWEST_COINS` candidates one throw in 25,000 is thrown again.
+    """
+    while True:
+        coins = rng.random(count) < 0.5
+        if 2 <= coins.sum() <= count - 2:
+            return coins
 
 
 def _personalization(experiment: Experiment, arrays: PopulationArrays) -> LocalTraining:

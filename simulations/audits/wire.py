@@ -67,11 +67,12 @@ def recorded(job: Job) -> Transcript:
     goes with the call.
 
     Raises:
-      ValueError: if noise is the operating system's, or a round has several sums.
+      ValueError: if noise is the operating system's, or a round has several sums, which no engine
+        asks for.
     """
     seeded = job.noise_entropy == "seeded"
     require(seeded, 'noise_entropy must be "seeded"', noise_entropy=job.noise_entropy)
-    rule = "attacks on transcripts read one sum of a round: privacy.groups must be 1"
+    rule = "rounds over messages have one sum: privacy.groups must be 1"
     require(job.plan.groups == 1, rule, groups=job.plan.groups)
     with tempfile.TemporaryDirectory(prefix="fedspeech-audit-") as made:
         folder = Path(made)

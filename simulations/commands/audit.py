@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from simulations.scenario.schema import Scenario
 
 
+CLAIM_DISPROVEN = 3
+"""Exit status of a claim that an attack disproves; 1 and 2 are of a command that fails."""
+
+
 @said_in_options()
 def audit(
     run: Annotated[
@@ -73,4 +77,4 @@ def audit(
         seed=seed, workers=workers, cache=cache, progress=False if as_json else None,
     )  # fmt: skip
     show(found, as_json)
-    raise typer.Exit(1 if found.broken else 0)
+    raise typer.Exit(CLAIM_DISPROVEN if found.broken else 0)

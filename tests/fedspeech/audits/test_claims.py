@@ -6,7 +6,7 @@ from attacked_runs import membership_game, with_noise
 from auditing import Silent
 
 from fedspeech.audits.claims import check, most_true_positives
-from fedspeech.audits.membership import Alignment
+from fedspeech.audits.membership import ALIGNMENT
 from fedspeech.privacy import mechanisms
 from fedspeech.seeds import stream
 
@@ -40,7 +40,7 @@ def attacked():
         min_reporting=2,
     )  # fmt: skip
     claimed = plan.guarantee(plan.rounds).epsilon_release
-    games = [membership_game(Alignment(), plan, seed, "reader", count=8) for seed in range(16)]
+    games = [membership_game(ALIGNMENT, plan, seed, "reader", count=8) for seed in range(16)]
     scores, included = (np.concatenate(parts) for parts in zip(*games, strict=True))
     return check(scores, included, claimed=claimed, delta=plan.delta, confidence=0.999)
 

@@ -8,7 +8,8 @@ import torch
 from attacked_runs import PLAN, knowledge, played, speakers, with_noise
 from tiny_job import LABELS, TRAINING
 
-from fedspeech.audits.inversion import INVERSION, Matching, Ratio, inputs_of, likeness, ratios
+from fedspeech.audits.gradient_inversion import inputs_of, likeness, ratios
+from fedspeech.audits.inversion import INVERSION, MATCHING, RATIO
 from fedspeech.evaluation.roc import roc
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.head import pooled
@@ -93,8 +94,8 @@ def test_what_it_cannot_read_is_refused():
     sentences = LocalDataset(np.zeros((1, 12), np.float32), np.ones((1, 3), np.int64))
     known = knowledge(speakers(2, 1), (), clips=sentences)
     with pytest.raises(ValueError, match="one label each"):
-        Ratio().guess(played(PLAN, speakers(20, 0), 0), known, stream(0, "none"))
-    assert Matching().auxiliary == "public"
+        RATIO.guess(played(PLAN, speakers(20, 0), 0), known, stream(0, "none"))
+    assert MATCHING.auxiliary == "public"
     headless = type("Headless", (), {"spec": type("Spec", (), {"shapes": ()})()})()
     with pytest.raises(ValueError, match="head_weight"):
         ratios(headless, np.zeros((1, 3)))

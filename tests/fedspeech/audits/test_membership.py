@@ -8,20 +8,17 @@ from scipy.stats import multivariate_normal, norm
 from tiny_job import LABELS, TRAINING
 
 from fedspeech.audits.membership import (
+    ALIGNMENT,
     MEMBERSHIP,
-    OWN_SPREAD,
-    Alignment,
-    ShadowRatio,
-    SumRatio,
+    SUM_RATIO,
     alignments,
-    confidences,
-    likelihood_ratio,
     sum_ratios,
 )
+from fedspeech.audits.shadow_ratio import OWN_SPREAD, ShadowRatio, confidences, likelihood_ratio
 from fedspeech.evaluation.roc import roc
 from fedspeech.seeds import stream
 
-ATTACKS = (Alignment(), SumRatio(), ShadowRatio(runs=60), ShadowRatio(runs=60, variant="offline"))
+ATTACKS = (ALIGNMENT, SUM_RATIO, ShadowRatio(runs=60), ShadowRatio(runs=60, variant="offline"))
 
 
 def areas(attack, plan, games, **how):
@@ -91,7 +88,7 @@ def test_the_ratio_of_sums_is_that_of_two_normal_distributions(phones):
 
 @pytest.mark.parametrize(
     ("attack", "observer", "least"),
-    [(SumRatio(), "server", 0.7), (SumRatio(), "reader", 0.7), (Alignment(), "server", 0.6)],
+    [(SUM_RATIO, "server", 0.7), (SUM_RATIO, "reader", 0.7), (ALIGNMENT, "server", 0.6)],
 )
 def test_members_are_found_where_nothing_protects_them(attack, observer, least):
     """Chance is 0.5, with a deviation of 0.05 over the games."""
@@ -100,7 +97,7 @@ def test_members_are_found_where_nothing_protects_them(attack, observer, least):
 
 def test_members_are_found_in_single_contributions():
     """Three in a hundred members are never called; batches of one phone are drawn afresh."""
-    assert areas(Alignment(), PLAN, 2, single=True) > 0.85
+    assert areas(ALIGNMENT, PLAN, 2, single=True) > 0.85
 
 
 @pytest.mark.slow
@@ -124,4 +121,4 @@ def test_what_an_attack_has_is_stated_and_other_transcripts_are_refused():
         assert "recipient" not in attack.observers
     object.__setattr__(network, "observer", "network")
     with pytest.raises(ValueError, match="expected a transcript of"):
-        Alignment().guess(network, None, stream(0, "none"))
+        ALIGNMENT.guess(network, None, stream(0, "none"))

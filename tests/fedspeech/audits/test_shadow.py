@@ -8,7 +8,8 @@ from attacked_runs import INITIAL, PLAN, played, speakers, with_noise
 from tiny_job import TRAINING
 
 from fedspeech.aggregation.optimizers import FedOpt
-from fedspeech.audits.shadow import ShadowRuns, clipped, noise_stddev, released_sums
+from fedspeech.audits.observed_sums import released_sums
+from fedspeech.audits.shadow import ShadowRuns, clipped, noise_stddev
 from fedspeech.seeds import stream
 
 

@@ -87,7 +87,7 @@ def test_the_evaluation_attacker_is_of_another_kind():
 def test_an_observer_without_models_is_refused():
     transcript = Transcript(observer="network", plan=OPEN, releases=np.zeros((0, 27), np.float32))
     for attack in (REIDENTIFICATION[0], UPDATE_LINKING[0]):
-        with pytest.raises(ValueError, match="not 'network'"):
+        with pytest.raises(ValueError, match="got 'network'"):
             attack.guess(transcript, None, None)
 
 

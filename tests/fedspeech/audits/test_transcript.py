@@ -15,8 +15,8 @@ HELD = {
     "senders": np.array([3, 5]),
 }  # fmt: skip
 SEES = {
-    "server": {"singles", "total", "senders"}, "cohort_member": {"own"}, "recipient": {"singles"},
-    "reader": set(), "network": set(),
+    "server": {"singles", "total", "senders"}, "cohort_member": {"own", "senders"},
+    "recipient": {"singles"}, "reader": set(), "network": set(),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fedspeech.audits.attack import Guess
 from fedspeech.audits.transcript import SeenRound, Transcript
-from simulations.audits.judge import NothingToAsk, Shown, beats_chance, judged
+from simulations.audits.judge import NothingToAsk, Promised, Shown, beats_chance, checked, judged
 
 D = 3
 RNG = np.random.default_rng(5)
@@ -91,3 +91,26 @@ def test_who_is_absent_is_no_member_though_it_joined():
     scores = np.isin(CANDIDATES, [16])[None].astype(float)
     found = judged("membership", Guess(scores=scores), SUBJECT, shown(single=True), RNG)[0]
     assert found.value < 0.5
+
+
+MANY = SimpleNamespace(candidates=np.arange(400), absent=frozenset(range(0, 400, 2)))
+COINS = np.array([phone % 2 == 1 for phone in range(400)])[None].astype(float)
+
+
+def test_a_claim_falls_where_members_are_known_and_stands_where_they_are_not():
+    """Perfect guesses of 400 coins prove about 4 at delta 1e-9; equal scores prove nothing."""
+    promise = Promised(epsilon=2.0, delta=1e-9)
+    found = checked("membership", Guess(scores=COINS), MANY, promise, 0.99)
+    assert found.broken
+    assert found.bound.epsilon > 3
+    assert found.says.startswith("CLAIM VIOLATED")
+    shuffled = np.random.default_rng(3).permutation(COINS[0])[None]
+    assert not checked("membership", Guess(scores=shuffled), MANY, promise, 0.99).broken
+
+
+def test_no_claim_is_checked_where_none_is_made_or_the_game_is_another():
+    nothing, promise = Promised(epsilon=np.inf, delta=0.1), Promised(epsilon=2.0, delta=1e-9)
+    assert checked("membership", Guess(scores=COINS), MANY, nothing, 0.99) is None
+    assert checked("speaker", Guess(scores=COINS), MANY, promise, 0.99) is None
+    few = SimpleNamespace(candidates=np.arange(8), absent=frozenset([1, 2]))
+    assert checked("membership", Guess(scores=COINS[:, :8]), few, promise, 0.99) is None

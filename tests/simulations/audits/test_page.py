@@ -7,7 +7,15 @@ import pytest
 from fedspeech.evaluation.metric import Interval, Metric
 from simulations.audits.curves import best_of_each, success
 from simulations.audits.page import best, in_short, render, where_at_chance
-from simulations.audits.results import AttackCurve, Attacked, Cell, Point, Promise
+from simulations.audits.results import (
+    AttackCurve,
+    Attacked,
+    CanaryBound,
+    Cell,
+    Point,
+    Promise,
+    ShownEpsilon,
+)
 
 
 def eer(value, around=0.05):
@@ -107,3 +115,21 @@ def test_curves_follow_the_best_attack_and_none_that_failed():
     assert best_of_each(CELLS, [Named, Other]) == (Named,)
     failed = [cell(("nothing",), (eer(0.5),))]
     assert best_of_each(failed, [Named]) == ()
+
+
+def test_a_broken_claim_is_the_first_line_of_the_page():
+    """Whether canaries or an attack on membership break it."""
+    says = "CLAIM VIOLATED: the server: epsilon is at least 9"
+    bound = CanaryBound(
+        game="one canary", observer="the server", relation="zero-out", claimed=2.0, at_least=9.0,
+        broken=True, says=says,
+    )  # fmt: skip
+    shown = ShownEpsilon(claimed=2.0, at_least=9.0, broken=True, says=says)
+    by_attack = CELLS[0].model_copy(update={"shown": shown})
+    for found in (
+        attacked().model_copy(update={"bounds": (bound,)}), attacked(cells=(by_attack,))
+    ):  # fmt: skip
+        page = render(found)
+        body = page[page.index("<main") :]
+        assert body.index("CLAIM VIOLATED") < body.index("<h1>")
+    assert "CLAIM VIOLATED" not in render(attacked())

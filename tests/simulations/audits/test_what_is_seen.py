@@ -7,8 +7,11 @@ import pytest
 from tiny_job import make_job
 from whole_runs import run_reference
 
+from fedspeech.audits.observed_sums import observed
 from fedspeech.job import rotation_seed
 from fedspeech.privacy.factorization import Factorization
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round
 from simulations.audits.playing import play
 from simulations.audits.wire import for_network, for_reader, recorded, traffic
 
@@ -98,3 +101,40 @@ def test_noise_of_the_operating_system_is_refused(tmp_path):
     job = dataclasses.replace(job, noise_entropy="os")
     with pytest.raises(ValueError, match="noise_entropy must be"):
         play(job, arrays)
+
+
+def test_a_member_of_cohorts_has_its_cohort_and_its_own_vector(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+    run = play(job, arrays)
+    member = int(run.busiest[0])
+    seen, server = run.seen_by("cohort_member", masked=True, member=member), run.rounds
+    assert any(one.own is not None for one in seen.rounds)
+    for one, whole in zip(seen.rounds, server, strict=True):
+        assert (one.own is not None) == (member in whole.reporting)
+        if one.own is None:
+            continue
+        np.testing.assert_array_equal(one.senders, whole.cohort)
+        (row,) = np.flatnonzero(whole.reporting == member)
+        np.testing.assert_array_equal(one.own, whole.singles[row])
+        optimizer = job.query.optimizer
+        others = observed(seen, optimizer)[one.number]
+        np.testing.assert_allclose(others, whole.totals[0] - one.own, atol=1e-3)
+
+
+def test_a_server_sees_a_sum_of_each_group_and_the_mean_is_that_of_the_run(tmp_path):
+    changes = {"groups": 3, "secure_aggregation": "ideal", "mechanism": "central", "rounds": 2}
+    _, job, arrays = make_job(tmp_path, phones=120, min_cohort=12, min_reporting=10, **changes)
+    run = play(job, arrays)
+    seen = run.seen_by("server", masked=True)
+    assert len(seen.rounds) == 3 * len(run.rounds) == 6
+    for one in run.rounds:
+        parts = [set(two.senders) for two in seen.rounds if two.number == one.number]
+        assert sum(map(len, parts)) == len(one.reporting)
+        assert set.union(*parts) == set(one.reporting)
+    ledger = Ledger.open(
+        tmp_path / "groups.jsonl", job.plan, job.run_id, job.noise_entropy, scratch=True
+    )
+    state, query = ServerState.initial(job, arrays), job.query.on(arrays)
+    for number in range(2):
+        state, _ = run_round(query, state, job, arrays, ledger, number)
+    np.testing.assert_array_equal(run.releases[-1], state.model)
