@@ -18,7 +18,7 @@ _WITHOUT_NOISE = {
 
 
 def with_adapters(scenario: Scenario) -> tuple[Scenario, ...]:
-    """The scenario with each adapter that fits its task, without noise, on few phones.
+    """The scenario with each adapter of its kind, without noise, on few phones.
 
     None where the adapter is a user's own class or the phones exist in one program only.
     """
@@ -33,9 +33,9 @@ def with_adapters(scenario: Scenario) -> tuple[Scenario, ...]:
         "corpus": corpus, "server_optimizer": optimizer,
         "privacy": scenario.privacy.model_copy(update=_WITHOUT_NOISE),
     }  # fmt: skip
-    sentences = scenario.task == "asr"
+    frames = scenario.adapter.startswith("frame_")
     return tuple(
         scenario.model_copy(update={**shared, "adapter": name})
         for name in ADAPTERS
-        if name.startswith("frame_") == sentences and name != _SLOW
+        if name.startswith("frame_") == frames and name != _SLOW
     )
