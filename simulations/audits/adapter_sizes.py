@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from simulations.scenario.schema import ADAPTERS, Scenario
+from simulations.scenario.schema import Scenario
 
 MOST_PHONES = 240
 """Phones of a synthetic population here: what is compared are adapters."""
@@ -18,7 +18,7 @@ _WITHOUT_NOISE = {
 
 
 def with_adapters(scenario: Scenario) -> tuple[Scenario, ...]:
-    """The scenario with each adapter of its kind, without noise, on few phones.
+    """The scenario with each built-in adapter that fits it, without noise, on few phones.
 
     None where the adapter is a user's own class or the phones exist in one program only.
     """
@@ -33,9 +33,8 @@ def with_adapters(scenario: Scenario) -> tuple[Scenario, ...]:
         "corpus": corpus, "server_optimizer": optimizer,
         "privacy": scenario.privacy.model_copy(update=_WITHOUT_NOISE),
     }  # fmt: skip
-    frames = scenario.adapter.startswith("frame_")
     return tuple(
         scenario.model_copy(update={**shared, "adapter": name})
-        for name in ADAPTERS
-        if name.startswith("frame_") == frames and name != _SLOW
+        for name in scenario.fitting_adapters
+        if name != _SLOW
     )

@@ -540,6 +540,12 @@ class Scenario(Section):
         words = EmbeddedCorpus | FolderCorpus | ProvidedCorpus
         return "kws" if isinstance(self.corpus, words) else "asr"
 
+    @property
+    def fitting_adapters(self) -> tuple[str, ...]:
+        """The built-in adapters that recognize what this scenario asks for."""
+        frames = self.task == "asr"
+        return tuple(name for name in ADAPTERS if name.startswith("frame_") == frames)
+
     @model_validator(mode="after")
     def _phones_live_in_time(self) -> Self:
         if self.device is not None and self.time is None:
