@@ -93,6 +93,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", type=Path, help="recordings of words, for real speech")
     parser.add_argument("--base", help="the recognizer; default: the shipped base")
     parser.add_argument("--epochs", type=int, default=TokenTraining().epochs)
+    parser.add_argument("--adversary", type=float, default=TokenTraining().adversary,
+                        help="weight of the speaker classifier's reversed gradient")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--noise", choices=("both", "without", "with"), default="both")
     parser.add_argument("--json", action="store_true")
@@ -104,7 +106,7 @@ def main(given: Sequence[str] | None = None) -> None:
         parser.error("real speech needs --corpus")
     else:
         speech = real(base, options.corpus, options.seed)
-    training = TokenTraining(epochs=options.epochs)
+    training = TokenTraining(epochs=options.epochs, adversary=options.adversary)
     rows = []
     for row in figures(speech, training, options.seed, variants=VARIANTS[options.noise]):
         rows.append(row)
@@ -191,7 +193,8 @@ def described(
     return {
         "of": f"codec, {name}", "parameters": codec.network.num_parameters,
         "cpu_seconds": codec.provenance["cpu_seconds"], "bits_per_second": codec.bit_rates(),
-        "clip_norm": clip_norm, "log_mel_error_first": errors[0], "log_mel_error_all": errors[1],
+        "latent_l1_norm": clip_norm,
+        "log_mel_error_first": errors[0], "log_mel_error_all": errors[1],
         "entries_used": [len(np.unique(codes[..., place])) for place in range(codes.shape[2])],
     }  # fmt: skip
 

@@ -23,10 +23,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
@@ -36,13 +37,17 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import LOG_MEL, FrontendSpec
 from fedspeech.errors import require
 from fedspeech.files import read_at_most, write_whole
-from fedspeech.limits import Count, check_limits
+from fedspeech.limits import check_limits
 
 FORMAT = 1
 MAX_BYTES = 16_000_000
 STRIDE = 2
 """Frames of log-mel a token: 50 Hz to 25 Hz."""
 _METADATA_KEY = "fedspeech_codec"
+
+_Size = Annotated[int, Ge(1), Le(512)]
+_Few = Annotated[int, Ge(1), Le(32)]
+# Bounds, because a file that somebody else made says how much memory its network takes.
 
 Provenance = Mapping[str, str | int | float]
 
@@ -64,18 +69,17 @@ class CodecSpec:
       ValueError: if a number is out of range.
     """
 
-    num_mels: Count = 40
-    channels: Count = 64
-    width: Count = 64
-    codebooks: Count = 4
-    entries: Count = 64
-    code_size: Count = 8
-    teacher_features: Count = 64
+    num_mels: _Size = 40
+    channels: _Size = 64
+    width: _Size = 64
+    codebooks: _Few = 4
+    entries: Annotated[int, Ge(2), Le(1024)] = 64
+    code_size: _Few = 8
+    teacher_features: _Size = 64
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_limits(self)
-        require(self.entries > 1, "entries must be at least 2", entries=self.entries)
 
     @property
     def bits_per_code(self) -> float:
@@ -325,10 +329,11 @@ class Codec:
           ValueError: if the bytes are no codec of this format, or its parts do not fit together.
         """
         try:
-            metadata = _metadata(data)
+            metadata = text_beside(data, _METADATA_KEY)
             require(metadata["format"] == FORMAT, f"expected format {FORMAT}",
                     format=metadata["format"])  # fmt: skip
             tensors = safetensors_numpy.load(data)
+            require(isinstance(metadata["provenance"], dict), "provenance must be an object")
             mean, std = tensors.pop("feature_mean"), tensors.pop("feature_std")
             network = CodecNetwork(CodecSpec(**metadata["spec"]))
             state = {k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items()}
@@ -340,7 +345,9 @@ class Codec:
                 feature_std=std,
                 provenance=metadata["provenance"],
             )
-        except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (
+            SafetensorError, AttributeError, KeyError, ValueError, TypeError, RuntimeError
+        ) as error:  # fmt: skip
             raise ValueError(f"not a fedspeech codec: {error}") from error
 
     def save(self, path: Path) -> None:
@@ -362,11 +369,14 @@ class Codec:
             raise ValueError(f"{path}: {error}") from error
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
-    """The text beside the tensors, which the reader of tensors leaves out."""
+def text_beside(data: bytes, key: str) -> dict[str, Any]:
+    """The JSON object beside the tensors of a safetensors file, which its reader leaves out.
+
+    Raises:
+      KeyError, TypeError, ValueError: if there is none of this key.
+    """
     length = int.from_bytes(data[:8], "little")
     require(0 < length <= len(data) - 8, "it is no safetensors file", bytes=len(data))
-    found: dict[str, Any] = json.loads(
-        json.loads(data[8 : 8 + length])["__metadata__"][_METADATA_KEY]
-    )
+    header = json.loads(data[8 : 8 + length].decode("utf-8", "replace"))
+    found: dict[str, Any] = json.loads(header["__metadata__"][key])
     return found

@@ -83,7 +83,8 @@ class TokenTraining:
       batch_clips: clips of a step.
       learning_rate: peak of a one-cycle schedule of AdamW.
       semantic: weight of distillation.
-      adversary: weight of the reversed gradient, reached halfway.
+      adversary: weight of the reversed gradient, reached halfway. A larger one makes voices easier
+        to find for another classifier, and costs words (docs/speech-tokens.md).
       margin: subtracted from the cosine of the true speaker.
       scale: of cosines.
       first_alone: share of clips that are decoded from the first codebook.
@@ -98,7 +99,7 @@ class TokenTraining:
     batch_clips: Count = 64
     learning_rate: Positive = 3e-3
     semantic: NotNegative = 4.0
-    adversary: NotNegative = 0.3
+    adversary: NotNegative = 0.03
     margin: NotNegative = 0.4
     scale: Positive = 30.0
     first_alone: Share = 0.5

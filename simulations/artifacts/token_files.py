@@ -20,7 +20,7 @@ from fedspeech.corpora.files import UnusableError, decode
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.files import read_at_most, write_whole
-from fedspeech.models.codec import Codec
+from fedspeech.models.codec import Codec, text_beside
 
 TAKES = 5
 MOST_BYTES = 1 << 30
@@ -77,9 +77,7 @@ def read_tokens(path: Path, codec: Codec) -> dict[str, IntArray]:
     """
     try:
         content = read_at_most(path, MOST_BYTES)
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        described = json.loads(metadata[_KEY])
+        described = text_beside(content, _KEY)
         arrays = safetensors_numpy.load(content)
         made_by = str(described["codec"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -22,6 +22,7 @@ PARTS = {
     "rollout": "Adapters on their way to phones",
     "queries": "Queries of counts",
     "device": "The phone",
+    "voices": "What is left of a voice",
 }
 
 
@@ -49,6 +50,7 @@ class Mutant:
         "rollout",
         "queries",
         "device",
+        "voices",
     ]
     fault: str
     file: str
@@ -1435,6 +1437,78 @@ MUTANTS = (
         before='        for purpose in ("federated_training", "analytics"):',
         after="        for purpose in ():",
         test="tests/fedspeech/device/test_uploader.py::test_a_kill_at_any_time_sends_the_same_bytes_again",
+    ),
+    Mutant(
+        part="voices",
+        fault="linkability gives every tie to the attacker",
+        file="fedspeech/evaluation/voice_privacy/identification.py",
+        before="return np.asarray((above == 0) / (1 + level))",
+        after="return np.asarray((above == 0) / 1.0)",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_ranks_and_linkability_by_hand",
+    ),
+    Mutant(
+        part="voices",
+        fault="linkability falls below 0 where scores are upside down",
+        file="fedspeech/evaluation/voice_privacy/evidence.py",
+        before="np.maximum(0.0, 2 * share - 1)",
+        after="(2 * share - 1)",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_d_sys_by_hand",
+    ),
+    Mutant(
+        part="voices",
+        fault="an utterance is compared with itself",
+        file="fedspeech/evaluation/voice_privacy/distinctiveness.py",
+        before="others = ~np.eye(size, dtype=bool)",
+        after="others = np.ones((size, size), dtype=bool)",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_similarity_leaves_out_an_utterance_and_itself",
+    ),
+    Mutant(
+        part="voices",
+        fault="a mark of significance is set on three speakers",
+        file="fedspeech/evaluation/voice_privacy/bootstrap.py",
+        before="if units < FEW_UNITS or not figure.independent:",
+        after="if not figure.independent:",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_few_units_get_no_mark",
+    ),
+    Mutant(
+        part="voices",
+        fault="pairs of one speaker are shuffled as if they were independent",
+        file="fedspeech/evaluation/voice_privacy/bootstrap.py",
+        before="if units < FEW_UNITS or not figure.independent:",
+        after="if units < FEW_UNITS:",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_pairs_of_named_speakers_are_not_shuffled_as_if_they_were_independent",
+    ),
+    Mutant(
+        part="voices",
+        fault="NaN is a score",
+        file="fedspeech/evaluation/voice_privacy/fields.py",
+        before="return math.isfinite(one) if",
+        after="return True if",
+        test="tests/fedspeech/evaluation/test_voice_metrics.py::test_bad_input_is_refused_by_name",
+    ),
+    Mutant(
+        part="voices",
+        fault="what only the first codebook could give back of a voice is pushed into it",
+        file="fedspeech/training/codec.py",
+        before="torch.where(alone, quantized[0].detach(), whole)",
+        after="torch.where(alone, quantized[0], whole)",
+        test="tests/fedspeech/training/test_codec.py::test_no_gradient_of_a_clip_that_is_decoded_from_the_first_codebook",
+    ),
+    Mutant(
+        part="voices",
+        fault="the codec learns to tell voices",
+        file="fedspeech/training/codec.py",
+        before="return -context.strength * gradients[0], None",
+        after="return context.strength * gradients[0], None",
+        test="tests/fedspeech/training/test_codec.py::test_the_classifier_learns_and_what_comes_before_unlearns",
+    ),
+    Mutant(
+        part="voices",
+        fault="a text that calls tokens private passes the gate",
+        file="fedspeech/sharing/gate.py",
+        before="    claim_rules.token_claim,\n",
+        after="",
+        test="tests/fedspeech/sharing/test_gate.py::test_a_bad_artifact_is_found_by_its_rule",
     ),
 )
 

@@ -22,8 +22,7 @@ def numbers(name: str, value: Any) -> Any:
     """A list of finite numbers, at least one."""
     _list(name, value, "numbers")
     for place, one in enumerate(value):
-        fits = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
-        require(fits, f"{name} must hold finite numbers", place=place, value=_shown(one))
+        require(_is_finite(one), f"{name} must hold finite numbers", place=place, value=_shown(one))
     return np.array(value, dtype=np.float64)
 
 
@@ -125,10 +124,17 @@ def _list(name: str, value: Any, of: str) -> None:
     require(fits, f"{name} must be a list of {of} that is not empty", value=got)
 
 
+def _is_finite(one: Any) -> bool:
+    """Whether it is a number that a float holds; whole numbers of JSON have no largest one."""
+    if isinstance(one, bool) or not isinstance(one, int | float):
+        return False
+    return math.isfinite(one) if isinstance(one, float) else abs(one) < 1e300
+
+
 def _name(name: str, place: int, one: Any) -> None:
     fits = isinstance(one, str | int) and not isinstance(one, bool)
     require(fits, f"{name} must hold names or whole numbers", place=place, value=_shown(one))
 
 
 def _shown(value: Any) -> Any:
-    return value if isinstance(value, int | float | None) else type(value).__name__
+    return value if isinstance(value, bool | float | None) else type(value).__name__

@@ -99,8 +99,10 @@ def test_bad_input_is_refused(codec):
     for codes in (good[0], good - 99, good + 16, good.astype(float), np.zeros((1, 4, 9), int)):
         with pytest.raises(ValueError, match="codes must be"):
             codec.decode(codes)
-    with pytest.raises(ValueError, match="entries must be at least 2"):
+    with pytest.raises(ValueError, match="entries must be in"):
         CodecSpec(entries=1)
+    with pytest.raises(ValueError, match=r"channels must be in \[1, 512\]"):
+        CodecSpec(channels=10**9)  # as a file could ask for
     with pytest.raises(ValueError, match="at most 500000 parameters"):
         CodecNetwork(CodecSpec(channels=400))
     with pytest.raises(ValueError, match="other features"):

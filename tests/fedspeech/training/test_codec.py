@@ -49,16 +49,21 @@ def test_no_gradient_of_a_clip_that_is_decoded_from_the_first_codebook():
 
 
 def test_the_classifier_learns_and_what_comes_before_unlearns():
+    """A step against the gradient makes it easier for the one and harder for the other."""
     torch.manual_seed(0)
     classifier = SpeakerClassifier(4, 3, TokenTraining())
     vectors = torch.randn(5, 7, 4, requires_grad=True)
     who = torch.tensor([0, 1, 2, 0, 1])
-    classifier.loss(vectors, who, strength=0.5).backward()
-    turned, weights = vectors.grad.clone(), classifier.voices.grad.clone()
-    vectors.grad = classifier.voices.grad = None
-    classifier.loss(vectors, who, strength=-1.0).backward()
-    torch.testing.assert_close(turned, -0.5 * vectors.grad)
-    torch.testing.assert_close(weights, classifier.voices.grad)
+    before = classifier.loss(vectors, who, strength=0.5)
+    before.backward()
+    once, voices = vectors.grad.clone(), classifier.voices.grad.clone()
+    vectors.grad = None
+    classifier.loss(vectors, who, strength=1.0).backward()
+    torch.testing.assert_close(vectors.grad, 2 * once)
+    with torch.no_grad():
+        assert classifier.loss(vectors - 1e-2 * once, who, 1.0) > before + 1e-5
+        classifier.voices -= 1e-2 * voices
+        assert classifier.loss(vectors, who, 1.0) < before - 1e-5
 
 
 def test_the_margin_is_taken_from_the_true_cosine():
