@@ -32,6 +32,8 @@ from simulations.api.access import share_read as share_read
 from simulations.api.analytics import analyze as analyze
 from simulations.api.analytics import load_analysis as load_analysis
 from simulations.api.analytics import resume_analysis as resume_analysis
+from simulations.api.anonymizing import Anonymized as Anonymized
+from simulations.api.anonymizing import anonymize as anonymize
 from simulations.api.auditing import Audit as Audit
 from simulations.api.auditing import audit as audit
 from simulations.api.budget import Budget as Budget
@@ -118,6 +120,7 @@ __all__ = [
     "Adapter",
     "AlreadyReleased",
     "Analysis",
+    "Anonymized",
     "ArgumentRefused",
     "Asr",
     "Audit",
@@ -154,6 +157,7 @@ __all__ = [
     "VoicePrivacy",
     "WandbLogger",
     "analyze",
+    "anonymize",
     "audit",
     "benchmark",
     "budget",

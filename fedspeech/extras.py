@@ -60,6 +60,7 @@ EXTRAS: Mapping[str, Extra] = {
     "audit": Extra(
         "judging voices by an independent encoder", "the package Resemblyzer", ("resemblyzer",)
     ),
+    "world": Extra("changing the pitch of recordings", "the package pyworld", ("pyworld",)),
     "ray": Extra("Flower's simulation engine", "Ray", ("ray",)),
     "plots": Extra("drawing plots", "plotly", ("plotly",)),
     "tuning": Extra("tuning", "Optuna", ("optuna",)),

@@ -33,6 +33,7 @@ from simulations.commands import (
     tokens,
 )
 from simulations.commands.analyze import analyze
+from simulations.commands.anonymize import anonymize
 from simulations.commands.audit import audit
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
@@ -74,7 +75,7 @@ app = typer.Typer(
 # In the order of the help.
 for command in (
     simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, jingles,
-    export, listen, redact, voice_privacy, report, compare, doctor,
+    export, listen, redact, anonymize, voice_privacy, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

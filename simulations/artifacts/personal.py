@@ -19,7 +19,7 @@ from simulations.evaluation.evaluator import Evaluator
 from simulations.progress import RunProgress
 from simulations.scenario.stages import require_stage
 from simulations.setup.definition import Experiment
-from simulations.setup.embedding import Embedder, cache_folder
+from simulations.setup.embedding import Embedder, anonymizer_of, cache_folder
 from simulations.setup.experiment import BuiltExperiment, build_experiment, held_out_phones
 
 
@@ -121,7 +121,8 @@ def personalize_run(
         left_out: tuple[str, ...] = ()
         if corpus is not None:
             built, left_out = _with_phones(built, corpus, scenario.seed, count)
-        embed = Embedder(built.base, built.adapter, cache_folder(cache), workers, progress.advance)
+        embed = Embedder(built.base, built.adapter, cache_folder(cache), workers, progress.advance,
+                         anonymizer_of(scenario))  # fmt: skip
         built = dataclasses.replace(
             built, held_out=held_out_phones(scenario, built.speakers, embed)
         )

@@ -24,7 +24,7 @@ from simulations.progress import RunProgress
 from simulations.results.record import Record
 from simulations.scenario.schema import Scenario
 from simulations.setup.definition import Experiment
-from simulations.setup.embedding import Embedder, cache_folder
+from simulations.setup.embedding import Embedder, anonymizer_of, cache_folder
 from simulations.setup.experiment import build_experiment
 
 RESULTS, PAGE = "attacks.json", "audit.html"
@@ -115,7 +115,8 @@ class _Maker:
             experiment, cache=self.cache, simulation_only=None, workers=self.workers,
             progress=self.tell,
         )  # fmt: skip
-        embed = Embedder(built.base, built.adapter, self.cache, self.workers, self.tell)
+        embed = Embedder(built.base, built.adapter, self.cache, self.workers, self.tell,
+                         anonymizer_of(experiment.scenario))  # fmt: skip
         return subject_of(experiment, built, embed), Evaluator(built, experiment.scenario)
 
 

@@ -16,6 +16,7 @@ from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.aggregation.robust import Defense, RobustRule
+from fedspeech.anonymization.voices import MethodName, Per
 from fedspeech.corpora.written import spoken
 from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.user_rates import UserRates
@@ -458,6 +459,21 @@ class Simulation(Section):
     faults: Faults = Field(default=Faults(), description="Faults of nodes, in any engine.")
 
 
+class AnonymizationSettings(Section):
+    """Other voices for all speech of a run."""
+
+    method: MethodName = Field(
+        default="mcadams",
+        description='How voices are changed (docs/anonymization.md): "mcadams", "resampling", '
+        '"f0-reversion" (needs the extra `world`) or "noise".',
+    )
+    per: Per = Field(
+        default="utterance",
+        description='What is given a voice of its own: each "utterance", or each "speaker", which '
+        "is pseudonymization.",
+    )
+
+
 class Scenario(Section):
     """One simulation."""
 
@@ -527,6 +543,12 @@ class Scenario(Section):
         default=None,
         description="What lives on a phone and when it works (docs/device.md), where there is "
         "virtual time. Not set: its defaults, and everybody agrees.",
+    )
+    anonymization: AnonymizationSettings | None = Field(
+        default=None,
+        description="Other voices for every clip that is embedded: of phones, of public speakers "
+        "and of those who evaluate; streams are listened to as they are. It enters no epsilon. Not "
+        "set: clips are as recorded.",
     )
     telemetry: UserRates | None = Field(
         default=None,

@@ -12,13 +12,16 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from fedspeech.anonymization.voices import AnonymizedCorpus, Anonymizer
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance
 from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.errors import ArgumentRefused
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
+from fedspeech.seeds import NoiseEntropy
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.encoder_cache import encoder_outputs
+from simulations.scenario.schema import Scenario
 
 # Of the 500 probes of a parity check; the other half is no speech (docs/export.md).
 PARITY_CLIPS = 250
@@ -53,12 +56,16 @@ class Embedder:
     cache: Path
     workers: int
     progress: Progress
+    anonymizer: Anonymizer | None = None
 
     def __call__(self, corpus: Corpus, clips: Sequence[Utterance]) -> LocalDataset:
         """Returns one embedding and label, or row of characters, per clip."""
         labels = self.base.vocabulary.encode([clip.word for clip in clips])
         if not clips:
             return LocalDataset(np.zeros((0, *self.adapter.embedding_shape), np.float32), labels)
+        if self.anonymizer:
+            rate_hz = self.base.encoder.rate_hz
+            corpus = AnonymizedCorpus(corpus, self.anonymizer, rate_hz=rate_hz)
         outputs = encoder_outputs(
             self.base,
             corpus,
@@ -81,6 +88,15 @@ class Embedder:
             self.base, torch.from_numpy(frames)
         ).numpy()
         return embedded
+
+
+def anonymizer_of(scenario: Scenario) -> Anonymizer | None:
+    """What every clip of a run goes through before the encoder hears it; None: nothing."""
+    chosen = scenario.anonymization
+    if chosen is None:
+        return None
+    entropy = NoiseEntropy.seeded(scenario.seed, "anonymized speech")
+    return Anonymizer(method=chosen.method, per=chosen.per, entropy=entropy)
 
 
 def parity_speech(base: Base, corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:

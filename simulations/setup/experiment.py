@@ -41,7 +41,7 @@ from simulations.scenario.corpora import EmbeddedCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.bases import base_of
 from simulations.setup.definition import Experiment, time_axis
-from simulations.setup.embedding import Embedder, Progress, parity_speech
+from simulations.setup.embedding import Embedder, Progress, anonymizer_of, parity_speech
 from simulations.setup.planning import plan_of
 from simulations.setup.public_sizing import PublicSizing, public_figures, sized
 from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit
@@ -152,7 +152,8 @@ def build_experiment(
         accept(job.plan)
         base = _base(experiment, cache)
         adapter = _adapter(experiment, base)
-        embed = Embedder(base, adapter, cache, workers, progress)
+        embed = Embedder(base, adapter, cache, workers, progress,
+                         anonymizer_of(experiment.scenario))  # fmt: skip
         return _build(experiment, job, embed, cache)
     except ValueError as error:  # a setting that a part of the library refused
         raise ScenarioError(f"scenario {name}: {error}") from error

@@ -25,7 +25,8 @@ PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
 CALLS = {
     "simulate": {"simulate"}, "resume": {"resume", "resume_analysis"}, "tune": {"tune"},
     "prepare": {"prepare"},
-    "analyze": {"analyze"}, "audit": {"audit"}, "budget": {"budget"}, "ledger": {"ledger"},
+    "analyze": {"analyze"}, "anonymize": {"anonymize"},
+    "audit": {"audit"}, "budget": {"budget"}, "ledger": {"ledger"},
     "compare": {"compare"}, "doctor": {"doctor"},
     "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
     "mitigate": {"mitigate"}, "redact": {"redact_lines"}, "jingles": {"find_jingles"},

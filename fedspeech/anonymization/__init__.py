@@ -1,0 +1,1 @@
+"""Voices without owners: recordings and embeddings that tell less of who speaks."""
