@@ -27,7 +27,7 @@ def test_constraints_are_public_versions_only():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", pin), pin
 
 
-ALONE = {"audit", "tensorboard", "mlflow", "wandb", "onnx", "executorch"}
+ALONE = {"audit", "world", "tensorboard", "mlflow", "wandb", "onnx", "executorch"}
 """Each brings packages that nothing else uses; their tests skip where they are not installed."""
 
 

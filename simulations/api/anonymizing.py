@@ -86,7 +86,9 @@ def anonymize(
     """Writes a recording, or a folder of recordings, in other voices, 16 kHz, 16 bit, one channel.
 
         >>> import fedspeech as fs
-        >>> found = fs.anonymize("recordings", "changed", method="mcadams", seed=1)
+        >>> import numpy, soundfile
+        >>> soundfile.write("yes.wav", numpy.sin(numpy.arange(8000) / 20), 16_000)
+        >>> found = fs.anonymize("yes.wav", "changed.wav", method="mcadams", seed=1)
         >>> found.seeded
         True
 
