@@ -5,7 +5,8 @@ as known, for whoever has a total and all cells but one has the one by subtracti
 are withheld until no hidden figure follows from the shown ones by any linear combination, and no
 group of hidden cells in one margin adds up to less than `k_min` (complementary suppression: Cox
 1980). Which ones follows from noisy counts alone: a decision by true counts would tell about them
-what no noise hides. Server and readers see the same figures.
+what no noise hides. Server and readers see the same figures. A small total that follows from other
+totals takes no cells along: whoever has those has it, whatever is shown here.
 
 Epsilon holds whatever is shown: withholding is no privacy mechanism. It keeps readers from taking a
 figure about few people for one about a group.
@@ -114,7 +115,8 @@ def _betrayed(
         return None
     columns = np.flatnonzero(hidden)
     system = inside[np.ix_(rows, columns)].astype(np.float64)
-    secret = np.concatenate([np.eye(len(columns)), inside[~known][:, columns].astype(np.float64)])
+    small = ~known & ~_follow(margins, known)
+    secret = np.concatenate([np.eye(len(columns)), inside[small][:, columns].astype(np.float64)])
     secret = secret[secret.any(axis=1)]
     weights = np.linalg.pinv(system.T) @ secret.T
     exact = np.abs(system.T @ weights - secret.T).max(axis=0) < _RESIDUAL
@@ -124,6 +126,14 @@ def _betrayed(
         cheapest = np.where(margins[used] & ~hidden, counts, np.inf).min(axis=1)
         return int(used[np.argmin(cheapest)])
     return None
+
+
+def _follow(margins: Flags, known: Flags) -> Flags:
+    """Which margins follow from the known ones without any cell: hiding cells keeps none of them."""
+    whole = margins.astype(np.float64)
+    weights = np.linalg.pinv(whole[known].T) @ whole.T
+    follows: Flags = np.abs(whole[known].T @ weights - whole.T).max(axis=0) < _RESIDUAL
+    return follows
 
 
 def merged(

@@ -101,6 +101,14 @@ def test_no_combination_of_figures_is_a_small_cell(numbers):
     assert not (np.count_nonzero(figures(counts, visible), axis=1) == 1).any()
 
 
+def test_a_total_that_follows_from_other_totals_takes_no_cell_along():
+    """Whoever has all totals but one has that one, whatever is shown of the cells."""
+    counts = np.array([[9.0, 8.0, 11.0]] + [[300.0, 400.0, 500.0]] * 5 + [[-9.0, 3.0, 2.0]])
+    visible = shown(counts)
+    assert not visible[[0, 6]].any()
+    assert np.count_nonzero(visible) == 4 * 3  # one more segment is hidden, and not all
+
+
 def test_figures_of_the_same_events_are_withheld_by_their_count_alone():
     assert shown([[5.0, 5.0], [90.0, 90.0]], additive=False).tolist() == [
         [False, False], [True, True],
