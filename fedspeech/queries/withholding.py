@@ -129,7 +129,7 @@ def _betrayed(
 
 
 def _follow(margins: Flags, known: Flags) -> Flags:
-    """Which margins follow from the known ones without any cell: hiding cells keeps none of them."""
+    """Which margins follow from known ones without any cell: hiding cells keeps none of them."""
     whole = margins.astype(np.float64)
     weights = np.linalg.pinv(whole[known].T) @ whole.T
     follows: Flags = np.abs(whole[known].T @ weights - whole.T).max(axis=0) < _RESIDUAL
