@@ -32,7 +32,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fedspeech.errors import LedgerDamaged, require
+from fedspeech.errors import AlreadyReleased, LedgerDamaged, require
 from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
 from fedspeech.privacy.events import cost_to_record
 from fedspeech.privacy.examples import ExampleCost
@@ -275,8 +275,8 @@ class Ledger(Spending):
         commitment is `NoiseEntropy.commitment` of the round.
 
         Raises:
-          AlreadyReleased: if another run was charged for a day of this run's window; nothing was
-            written.
+          AlreadyReleased: if another run was charged for a day of this run's window, or this one
+            for the round; nothing was written.
           BudgetExhausted: if this round would bring epsilon_release above the plan's budget;
             nothing was written.
           LedgerDamaged: if a replay is not of the round that was paid for.
@@ -297,6 +297,7 @@ class Ledger(Spending):
             if self._plan.factorization and any(c.round == round for c in self.charges):
                 raise ValueError(f"noise of a round must never be used twice, got round={round}")
             self._require_unreleased()  # another process may have been charged since `open`
+            self._require_unasked(round)
             price = self._affordable(round)
             row = self._append(
                 file,
@@ -316,6 +317,15 @@ class Ledger(Spending):
                 },
             )
         return self._charge_of(row)
+
+    def _require_unasked(self, round_number: int) -> None:
+        """Refuses a round of a release once more: a copy of its folder gets no second answer."""
+        if self._window is not None and any(c.round == round_number for c in self.charges):
+            raise AlreadyReleased(
+                f"one release per window: round {round_number + 1} of this release "
+                f"({self._window.says}, {self._window.days}) was charged before, and its noise "
+                "cannot be drawn again; nothing was sent"
+            )
 
     def _replayed(self) -> tuple[Charge, ...]:
         """Charges that a resumed run of seeded noise may meet again."""

@@ -59,7 +59,7 @@ class Analysis(Printed):
     """The folder of one release, and what it says.
 
         >>> import fedspeech as fs
-        >>> found = fs.analyze("wakes-by-device", "quick-home", progress=False)  # doctest: +SKIP
+        >>> found = fs.analyze("wakes-by-device", "false-wake-incident")       # doctest: +SKIP
         >>> found.estimates[0].low <= found.estimates[0].value                 # doctest: +SKIP
         True
 

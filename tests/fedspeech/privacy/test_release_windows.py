@@ -56,6 +56,16 @@ def test_windows_overlap_where_they_share_a_day_and_ask_the_same(one, other, sam
     assert ReleaseWindow.from_record(json.loads(json.dumps(first.to_record()))) == first
 
 
+def test_copies_of_one_release_get_one_answer(path):
+    """Both were opened before either was charged, as copies of a folder of a killed release are."""
+    first = opened(path, window())
+    again = Ledger.resume(path, COUNTS, "one", "os", first.opened, window=window())
+    first.charge(0, 0, rid(1))
+    with pytest.raises(AlreadyReleased, match=r"round 1 of this release .* was charged before"):
+        again.charge(0, 0, rid(2))
+    assert Ledger.inspect(path).rounds_charged == 1
+
+
 def test_a_window_that_was_charged_is_refused_whatever_became_of_it(path):
     opened(path, window()).charge(0, 0, rid(1))  # killed here: no outcome was ever written
     before = path.read_bytes()
