@@ -1,4 +1,4 @@
-"""Training of a codec whose first codebook keeps the words, and as little of the voice as it can.
+"""Training of a codec whose first codebook keeps the words; the voice stays in it all the same.
 
     lesson = TokenLesson(features, teacher, speakers)
     codec = train_codec(lesson, TokenTraining(), CodecSpec(), seed=1)

@@ -36,9 +36,11 @@ def train(
     seed: Annotated[int, typer.Option(help="Of speakers and weights.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a codec; its first codebook learns a recognizer's frames, and not the voice."""
-    found = fs.tokens_train(out, corpus=corpus, base=base, speakers=speakers, epochs=epochs,
-                            noise=noise, seed=seed)  # fmt: skip
+    """Train a codec whose first codebook is held to a recognizer's frames; it tells voices."""
+    found = fs.tokens_train(
+        out, corpus=corpus, base=base, speakers=speakers, epochs=epochs, noise=noise, seed=seed,
+        progress=False if as_json else None,
+    )  # fmt: skip
     show(found, as_json)
 
 
