@@ -8,14 +8,12 @@ import typer
 
 import fedspeech as fs
 from fedspeech.errors import FedspeechError
-from simulations.commands.options import JsonOption, SeedOption, print_json, show
+from simulations.commands.options import JsonOption, print_json, show
 from simulations.console import Console
 
 
 def voice_privacy(
-    source: Annotated[
-        str, typer.Argument(help="A JSON object; - or nothing: standard input.")
-    ] = "-",
+    source: Annotated[str, typer.Argument(help="A JSON file; - or nothing: standard input.")] = "-",
     metric: Annotated[str | None, typer.Option(help="What to compute: a name of --list.")] = None,
     list_metrics: Annotated[
         bool, typer.Option("--list", help="List every metric with the fields of its input.")
@@ -23,7 +21,7 @@ def voice_privacy(
     resamples: Annotated[
         int, typer.Option(min=100, max=100_000, help="Draws behind an interval.")
     ] = 2_000,
-    seed: SeedOption = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Measure voice privacy and use: EER, linkability, ranks, WER and more, with intervals."""
@@ -38,5 +36,4 @@ def voice_privacy(
         return
     if metric is None:
         raise FedspeechError("--metric names what to compute; --list shows all")
-    drawn = 1 if seed is None else seed
-    show(fs.voice_privacy_file(metric, source, seed=drawn, resamples=resamples), as_json)
+    show(fs.voice_privacy_file(metric, source, seed=seed, resamples=resamples), as_json)
