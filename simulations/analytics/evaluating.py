@@ -102,27 +102,13 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
                 raise ScenarioError(
                     f"settings.{key}: {error.errors()[0]['msg']}, got {given!r:.60}"
                 ) from error
-    by_version = "rollout" in file.settings
-    if by_version != (VERSION in file.segments):
-        raise ScenarioError(
-            f"{file.name}: the segment {VERSION!r} needs settings.rollout, the folder of the "
-            f"roll-out that says which phones serve which version, and the other way round, got "
-            f"segments={list(file.segments)} with settings {sorted(file.settings)}"
-        )
-    schema, named = telemetry_schema(), [one for one in file.segments if one != VERSION]
-    segments = segments_of(
-        file.model_copy(update={"segments": tuple(named)}), schema, experiment.sizes.population
-    )
-    if by_version:
-        place = len(schema.attributes)  # beside those that telemetry states
-        axis = Axis(name=VERSION, place=place, names=(OLD, NEW), cells=(0, 1))
-        segments, settings["version_sha256"] = (axis, *segments), ("", "")
     labels = experiment.speakers.task.labels
     try:
         return Evaluation(
             first_day=file.window.first_day,
             last_day=file.window.last_day,
-            segments=segments,
+            segments=_segments(file, experiment.sizes.population),
+            version_sha256=("", "") if "rollout" in file.settings else (),
             max_cells=file.bound.max_cells,
             max_per_cell=file.bound.max_per_cell or 1,
             adapter=experiment.adapter,
@@ -131,6 +117,30 @@ def evaluation_of(file: PlanFile, experiment: Experiment) -> Evaluation:
         )
     except ValueError as error:
         raise ScenarioError(f"{file.name}: {error}") from error
+
+
+def _segments(file: PlanFile, population: int) -> tuple[Axis, ...]:
+    """What divides the phones: attributes, and first the version where each scores its own.
+
+    Raises:
+      ScenarioError: if the version goes without a roll-out, or the other way round, or as
+        `segments_of`.
+    """
+    by_version = VERSION in file.segments
+    if by_version != ("rollout" in file.settings) or ("old" in file.settings and not by_version):
+        raise ScenarioError(
+            f"{file.name}: the segment {VERSION!r} and settings.rollout, the folder of the "
+            "roll-out that says which phones serve which version, come together, and settings.old "
+            f"with them alone, got segments={list(file.segments)} with settings "
+            f"{sorted(file.settings)}"
+        )
+    stated = tuple(one for one in file.segments if one != VERSION)
+    schema = telemetry_schema()
+    found = segments_of(file.model_copy(update={"segments": stated}), schema, population)
+    if not by_version:
+        return found
+    place = len(schema.attributes)  # beside those that telemetry states
+    return (Axis(name=VERSION, place=place, names=(OLD, NEW), cells=(0, 1)), *found)
 
 
 def counts_of(

@@ -304,8 +304,11 @@ def test_one_release_counts_each_phone_for_the_version_that_it_serves(tmp_path):
     with pytest.raises(ScenarioError, match=r"settings\.adapter must be kitchen 0\.1, which the"):
         fs.analyze(asked, phones, out=tmp_path / "other", progress=False)
     whole = {"segments": ["noise"], "settings": {"adapter": "base"}}
-    for bad in ({"segments": ["noise"]}, whole | {"segments": ["version"]}):
-        with pytest.raises(ScenarioError, match="the segment 'version' needs settings"):
+    ignored = whole | {"settings": {"adapter": "base", "old": "base"}}
+    for bad in ({"segments": ["noise"]}, whole | {"segments": ["version"]}, ignored):
+        with pytest.raises(
+            ScenarioError, match=r"the segment 'version' and settings\.rollout, the"
+        ):
             fs.analyze(asked | bad, phones, out=tmp_path / "bad", progress=False)
     every = fs.analyze(asked | whole, phones, out=tmp_path / "every", progress=False).evaluation
     shutil.rmtree(tmp_path / "rollout")
