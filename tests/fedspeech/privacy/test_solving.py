@@ -279,7 +279,7 @@ def test_central_noise_is_found_by_few_prices(monkeypatch, participation):
 
     monkeypatch.setattr(solving.adversary_views, "release", release)
     monkeypatch.setattr(solving, "price", lambda filled: filled)
-    for epsilon in (0.1, 0.97, 1.0, 3.3):
+    for epsilon in (0.97, 3.3):
         asked.clear()
         make = maker("noise_multiplier", mechanism="central", participation=participation, rounds=1)
         found = solve(make, "noise", epsilon).price.plan.noise_multiplier
