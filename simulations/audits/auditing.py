@@ -14,10 +14,11 @@ from simulations.audits.adapter_sizes import with_adapters
 from simulations.audits.curves import Accuracy, best_of_each, curves
 from simulations.audits.matrix import Kept, matrix, played_both
 from simulations.audits.page import render
+from simulations.audits.personal_files import read_back
 from simulations.audits.playing import Played
 from simulations.audits.results import Attacked, CanaryBound, Promise, Traffic
 from simulations.audits.subject import Subject, subject_of, twice_spoken
-from simulations.audits.views import PROTECTIONS, WATCHERS, View, promised
+from simulations.audits.views import PROTECTIONS, WATCHERS, View, promised, shown
 from simulations.audits.wire import for_network, recorded, traffic
 from simulations.evaluation.evaluator import Evaluator
 from simulations.progress import RunProgress
@@ -71,6 +72,9 @@ def attack(
         crossed = kept.or_made("traffic", _Crossed, lambda: _on_the_wire(subject))
     with progress.stage("attacks"):
         cells = matrix(subject, runs, attacks, kept, progress.advance)
+    # The last release of the plan as it is, adapted by those who are attacked.
+    with progress.stage("files"):
+        files = kept.or_made("personal-files", _Files, lambda: _in_files(subject, runs))
     with progress.stage("curves"):
         best = best_of_each(cells, attacks)
         lines = curves(
@@ -95,6 +99,7 @@ def attack(
         curves=lines,
         traffic=crossed.kinds,
         bounds=bounds,
+        files=files.says,
     )
     write_text(out / RESULTS, found.model_dump_json(indent=1) + "\n")
     write_text(out / PAGE, render(found))
@@ -145,6 +150,17 @@ def _promises(
                     )
                 )  # fmt: skip
     return tuple(found)
+
+
+class _Files(Record):
+    """Whether adapters were read out of files."""
+
+    says: str
+
+
+def _in_files(subject: Subject, runs: dict[bool, Played]) -> _Files:
+    view = View(observer="recipient", protection="both" if True in runs else "nothing")
+    return _Files(says=read_back(subject, shown(view, subject, runs[view.noisy]).transcript))
 
 
 class _Crossed(Record):

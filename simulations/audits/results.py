@@ -134,6 +134,7 @@ class Attacked(Record):
       public: speakers by whom attackers learn.
       delta: of every epsilon.
       bounds: by canaries, if any were asked for.
+      files: whether personalized adapters were read out of `.tflite` files, in a sentence.
     """
 
     scenario: str
@@ -152,6 +153,7 @@ class Attacked(Record):
     curves: tuple[AttackCurve, ...]
     traffic: tuple[Traffic, ...]
     bounds: tuple[CanaryBound, ...] = ()
+    files: str = ""
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.audits.attack import Guess
 from fedspeech.errors import ArgumentRefused
-from simulations.audits import auditing, subject
+from fedspeech.extras import lacking
+from simulations.audits import auditing, personal_files, subject
 from simulations.audits.page import best, in_short, render, where_at_chance
 from simulations.audits.results import Attacked
 from simulations.progress import RunProgress
@@ -44,6 +45,7 @@ class Norms:
 def few_public_speakers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "MOST_PUBLIC", 4)
+        patch.setattr(personal_files, "FILES", 1)
         yield
 
 
@@ -109,6 +111,14 @@ def test_nothing_is_promised_to_a_phone_whose_vector_is_read_alone(audited):
     assert math.isinf(epsilon["recipient", "both"])
     assert epsilon["server", "both"] < math.inf
     assert epsilon["reader", "DP"] == epsilon["reader", "both"] < math.inf
+
+
+def test_a_personalized_adapter_is_read_out_of_its_file(audited):
+    _, _, found = audited
+    if lacking("export"):
+        pytest.skip("nothing is exported without the extra")
+    assert found.files.startswith("1 of these adapters were exported")
+    assert "1 of them are what was trained, bit for bit" in found.files
 
 
 def test_messages_of_a_kind_are_counted(audited):
