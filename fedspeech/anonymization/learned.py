@@ -99,7 +99,8 @@ class Vae:
                 drawn = mean + torch.exp(spread / 2) * torch.randn_like(mean)
                 told = (mean**2 + spread.exp() - 1 - spread).sum(dim=1).mean() / 2
                 rebuilt: Tensor = ((decoder(drawn) - inputs[batch]) ** 2).mean()
-                return rebuilt + beta * told / latent
+                found: Tensor = rebuilt + beta * told / latent
+                return found
 
             _train(nn.ModuleList([encoder, decoder]), loss, len(inputs))
         return cls(white, encoder.eval(), decoder.eval())
