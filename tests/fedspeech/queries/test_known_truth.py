@@ -206,7 +206,9 @@ def test_ranks_of_quantiles_are_off_by_what_is_said_in_a_few_runs(name):
 @pytest.mark.parametrize("name", QUANTILES)
 def test_ranks_of_quantiles_are_off_by_what_is_said(name):
     share = check_quantiles(name, 200)
-    assert 0.93 <= share <= 0.97, share
+    # A search's interval ends at thresholds that were asked, and its rounds ask at few.
+    most = {"tree": 0.97, "search": 1.0}[name]
+    assert 0.93 <= share <= most, share
 
 
 COARSE = axis("score", 3, 64)
