@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fedspeech as fs
+from simulations.results.run_folder import read
 from simulations.scenario.reading import read_scenario
 
 BASE: dict[str, Any] = {
@@ -66,7 +67,7 @@ def measured(policy: str, seed: int) -> dict[str, Any]:
         texts = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         scenario = read_scenario("quick", [*texts, f"seed={seed}"])
         run = fs.simulate(scenario, out=Path(folder) / "run", progress=False, workers=1)
-        summary, rows = run.summary, run.rounds
+        summary, rows = run.summary, read(run.path).rows
     time = summary.time
     assert time is not None
     accuracies = [row.simulation_only.held_out_accuracy or 0.0 for row in rows]
