@@ -81,6 +81,7 @@ PUBLIC: Mapping[str, str] = {
     "doctor": "simulations.api.doctor:doctor",
     "dry_run_round": "simulations.api.exporting:dry_run_round",
     "evaluate_listening": "simulations.api.exporting:evaluate_listening",
+    "evidence": "simulations.api.evidence:evidence",
     "export": "simulations.api.exporting:export",
     "find_jingles": "simulations.api.jingles:find_jingles",
     "known_corpora": "simulations.api.corpora:known_corpora",

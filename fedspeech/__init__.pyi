@@ -44,6 +44,7 @@ from simulations.api.corpora import open_corpus as open_corpus
 from simulations.api.deployment import deployment_keys as deployment_keys
 from simulations.api.deployment import prepare as prepare
 from simulations.api.doctor import doctor as doctor
+from simulations.api.evidence import evidence as evidence
 from simulations.api.exporting import benchmark as benchmark
 from simulations.api.exporting import compare_kinds as compare_kinds
 from simulations.api.exporting import dry_run_round as dry_run_round
@@ -169,6 +170,7 @@ __all__ = [
     "doctor",
     "dry_run_round",
     "evaluate_listening",
+    "evidence",
     "export",
     "find_jingles",
     "known_corpora",

@@ -38,6 +38,7 @@ from simulations.commands.audit import audit
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
 from simulations.commands.doctor import doctor
+from simulations.commands.evidence import evidence
 from simulations.commands.export import export
 from simulations.commands.jingles import jingles
 from simulations.commands.ledger import ledger
@@ -75,7 +76,7 @@ app = typer.Typer(
 # In the order of the help.
 for command in (
     simulate, resume, tune, prepare, pretrain, budget, analyze, audit, ledger, mitigate, jingles,
-    export, listen, redact, anonymize, voice_privacy, report, compare, doctor,
+    export, evidence, listen, redact, anonymize, voice_privacy, report, compare, doctor,
 ):  # fmt: skip
     app.command()(command)
 _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (

@@ -33,7 +33,8 @@ PRIVACY = (
 # folder alone, so it stands above the run, which writes it and prints its first lines at the end.
 ROOMS = (
     "console", "scenario", "setup", "results", "callbacks", "evaluation", "engines", "report",
-    "progress", "artifacts", "run", "analytics", "tuning", "audits", "api", "commands", "cli",
+    "progress", "artifacts", "run", "evidence", "analytics", "tuning", "audits", "api", "commands",
+    "cli",
 )  # fmt: skip
 
 SIBLINGS = {

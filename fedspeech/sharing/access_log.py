@@ -111,17 +111,26 @@ class AccessLog:
         Raises:
           ChainDamaged: if rows were edited, reordered or cut off, or the log is gone.
         """
+        return tuple(
+            (row["artifact_sha256"], tuple(_cells(row["cells"])))
+            for row in cls.rows_of(path)
+            if row["kind"] == "released"
+        )
+
+    @classmethod
+    def rows_of(cls, path: Path) -> tuple[Row, ...]:
+        """Every row; () where no log was begun. Reading it for somebody is a row: `read`.
+
+        Raises:
+          ChainDamaged: if rows were edited, reordered or cut off, or the log is gone.
+        """
         if not path.exists() and kept_head(path) is None:
             return ()
         if not path.exists():
             raise ChainDamaged(f"{path.name} is gone, and rows of it are known")
         log = cls(path)
         with log.opened():
-            return tuple(
-                (row["artifact_sha256"], tuple(_cells(row["cells"])))
-                for row in log.rows
-                if row["kind"] == "released"
-            )
+            return tuple(log.rows)
 
     @property
     def head(self) -> Head | None:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,6 +240,11 @@ def _registry(identities: tuple[str, ...]) -> tuple[frozenset[str], frozenset[st
 @functools.lru_cache(maxsize=8)
 def _trigrams(transcripts: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
     return frozenset(three for text in transcripts for three in _of_three(text))
+
+
+def trigrams_of(texts: Iterable[str]) -> frozenset[tuple[str, ...]]:
+    """Three words in a row, of every text."""
+    return frozenset(three for text in texts for three in _of_three(text))
 
 
 def _of_three(text: str) -> Iterator[tuple[str, ...]]:

@@ -38,6 +38,7 @@ CALLS = {
     "phone show": {"phone_show"},
     "tokens train": {"tokens_train"}, "tokens encode": {"tokens_encode"},
     "tokens decode": {"tokens_decode"},
+    "evidence": {"evidence"},
     "voice-privacy": {"voice_privacy_file", "voice_privacy_metrics"},
     "share run": {"share"}, "share check": {"share_check"}, "share recheck": {"share_recheck"},
     "share read": {"share_read"}, "share log": {"share_log"},
