@@ -215,14 +215,14 @@ class KeywordFamily(Family):
         """See `family.Family.write_beside`."""
         if name == GOLDEN_FILE:
             return golden_vectors(self.trained, with_logits=True)
+        recipe = None if detection is None else DetectionRecipe.of_json(detection)
         if name in SOURCES:
-            recipe = None if detection is None else DetectionRecipe.of_json(detection)
             base = self.trained.base
             spec, labels = base.built_in.frontend, base.vocabulary.labels
             return micro_sources(self._measured, spec, labels, recipe)[name]
         if name == MANIFEST:
             word, arena = self.trained.base.vocabulary.labels[0], measured(self._micro["esphome"])
-            return manifest(word, FILES["esphome"], arena.arena_bytes)
+            return manifest(word, FILES["esphome"], arena.arena_bytes, recipe)
         if name == MICRO_ARRAY:
             return to_c_array(self._micro["micro"], MICRO_C_NAME, ["See model_micro.h."]).encode()
         clips = [list(clip) for clip in self.calibration.clips]

@@ -82,7 +82,7 @@ class PublicStreams:
         if hop is not None and "samples" in hop.inputs and "present" not in hop.inputs:
             return self._written(self.chosen(Listener(file)))
         inputs = file.signatures["frames"].inputs if "frames" in file.signatures else {}
-        if "log_mel" in inputs:
+        if "log_mel" in inputs or "features" in inputs:
             from tflite_export.micro.listening import MicroListener
 
             return self._written(self.chosen(MicroListener(content)))

@@ -1,16 +1,17 @@
 """The manifest that ESPHome and pymicro-wakeword read beside a wake word, and what they require.
 
-manifest("computer", "model_esphome.tflite", arena_bytes=24_000)
+manifest("computer", "model_esphome.tflite", arena_bytes=24_000, recipe=recipe)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.evaluation.streaming import ListeningRules
+from fedspeech.evaluation.detection_recipe import DetectionRecipe
 from tflite_export.arrays import FloatArray, Network
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence
@@ -27,7 +28,8 @@ from tflite_export.micro.checks import (
 from tflite_export.micro.runtime import MicroModel, least_arena_bytes
 from tflite_export.parity import least_of_sample
 
-CUTOFF = 0.8
+CUTOFF, WINDOW = 0.8, 5
+"""Of a file without a recipe: answers, one every 40 ms, whose mean exceeds the cutoff."""
 OPERATORS = frozenset(
     (
         "ADD", "ASSIGN_VARIABLE", "AVERAGE_POOL_2D", "CALL_ONCE", "CONCATENATION", "CONV_2D",
@@ -43,9 +45,11 @@ PROBABILITY_LIMIT = 0.5
 _FIRST_VERSION = "2024.7.0"
 
 
-def manifest(word: str, model: str, arena_bytes: int) -> bytes:
-    """The manifest of version 2, as JSON."""
-    rules, step_ms, call_hops = ListeningRules(), 10, 4
+def manifest(word: str, model: str, arena_bytes: int, recipe: DetectionRecipe | None) -> bytes:
+    """The manifest of version 2, as JSON; with the recipe of the file, which counts its answers."""
+    cutoff, window = CUTOFF, WINDOW
+    if recipe is not None:
+        (cutoff,), window = recipe.thresholds, recipe.rules.smoothing_hops
     return json_bytes(
         {
             "type": "micro",
@@ -56,10 +60,10 @@ def manifest(word: str, model: str, arena_bytes: int) -> bytes:
             "trained_languages": ["en"],
             "version": 2,
             "micro": {
-                "probability_cutoff": CUTOFF,
-                # Means over as much time as elsewhere: 200 ms.
-                "sliding_window_size": 20 * rules.smoothing_hops // (step_ms * call_hops),
-                "feature_step_size": step_ms,
+                # A mean must exceed it, and the threshold itself suffices: so it is rounded down.
+                "probability_cutoff": math.floor(1e4 * cutoff) / 1e4,
+                "sliding_window_size": window,
+                "feature_step_size": 10,
                 "tensor_arena_size": arena_bytes,
                 "minimum_esphome_version": _FIRST_VERSION,
             },
