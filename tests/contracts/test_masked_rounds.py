@@ -220,8 +220,11 @@ def _honest(folder, job, arrays):
 def test_too_many_phones_that_vanish_leave_nothing_opened_and_a_charge(tmp_path, monkeypatch):
     """More than the plan expects, which says that nobody does."""
     monkeypatch.setattr(
-        Job, "last_stage", lambda job, number, phone: last_stage(0.45, job.seed, number, phone)
-    )
+        Job, "last_stages",
+        lambda job, number, phones: np.array(
+            [last_stage(0.45, job.seed, number, int(phone)) for phone in phones]
+        ),
+    )  # fmt: skip
     path, job, arrays = job_of(tmp_path, min_reporting=2, min_cohort=15)
     (record,), state, rows = run(tmp_path, path, job, arrays)
     assert record.status == "abandoned"
