@@ -1,9 +1,9 @@
 """The one door through which anything leaves a phone: three types of payload, and nothing else.
 
-    door = Door(consents, log, area="wake_word", vector_length=800, bits=20, stages={"share": 4096})
+    door = Door(consents, area="wake_word", vector_length=800, bits=20, stages={"share": 4096})
     parcel = door.let_out(ProtectedUpdate(round_id=rid, words=masked), made_s=now)
     parcel.content                     # padded bytes
-    parcel.release_s                   # when they may be sent
+    parcel.release_s                   # when they may be sent: by an `Uploader`, which logs it
     opened(parcel.content)             # what the other side reads
 
 Whatever has no serializer here has no way out: audio, transcripts, embeddings, voiceprints, losses
@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.device.consent import Consents, Purpose
-from fedspeech.device.phone_log import PhoneLog
 from fedspeech.errors import EgressRefused
+from fedspeech.hash_chain import Row
 
 ROUND_ID_BYTES = 16
 LEAST_BYTES = 1024
@@ -94,10 +94,13 @@ class Parcel:
     Attributes:
       content: its bytes, padded.
       release_s: second from which it may be sent.
+      row: what the log of the phone says of it: type, purpose, area, receipt, round, bytes and
+        release; never content.
     """
 
     content: bytes = field(repr=False)
     release_s: float
+    row: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,6 @@ class Door:
 
     Attributes:
       consents: of the user.
-      log: in which every leaving is a row, before it leaves.
       area: part of the product that the plan serves.
       vector_length: of the plan's vectors; no other length leaves.
       bits: of the plan's ring; no larger word leaves.
@@ -117,7 +119,6 @@ class Door:
     """
 
     consents: Consents
-    log: PhoneLog
     area: str
     vector_length: int
     bits: int
@@ -127,24 +128,23 @@ class Door:
     draw: Callable[[], float] = secrets.SystemRandom().random
 
     def let_out(self, payload: Payload, *, made_s: float) -> Parcel:
-        """Checks, asks for consent, writes a row, pads, and says when it may be sent.
+        """Checks, asks for consent, pads, and says when it may be sent.
 
         Raises:
           EgressRefused: for anything but a payload that fits the plan; nothing leaves.
           ConsentMissing: if the user has not agreed to its purpose, or no longer does.
-          StoreFull: if the row cannot be written; nothing leaves.
         """
         content = padded(self._serialized(payload))
         purpose = _purpose(payload)
         receipt = self.consents.require(purpose, self.area)
         window_s = self.protocol_window_s if type(payload) is ProtocolMessage else self.window_s
         release_s = window_s * (math.floor(made_s / window_s) + 1 + self.draw())
-        self.log.add(
-            "left", payload=type(payload).__name__, purpose=purpose, area=self.area,
-            receipt=receipt.id, round=payload.round_id.hex(), bytes=len(content),
-            release_s=round(release_s),
-        )  # fmt: skip
-        return Parcel(content=content, release_s=release_s)
+        row: Row = {
+            "payload": type(payload).__name__, "purpose": purpose, "area": self.area,
+            "receipt": receipt.id, "round": payload.round_id.hex(), "bytes": len(content),
+            "release_s": round(release_s),
+        }  # fmt: skip
+        return Parcel(content=content, release_s=release_s, row=row)
 
     def _serialized(self, payload: object) -> bytes:
         """Bytes of a payload; the types are compared and not their subclasses."""

@@ -5,7 +5,9 @@
 | `consented`, `declined` | the user was asked for a scope, and answered |
 | `revoked` | a consent ended; the revocation epoch moved |
 | `accessed` | a record of the debug cohort was opened, by whom and why |
-| `left` | a payload was let out: its type, purpose, size and release |
+| `sending` | a payload goes to the network first: type, purpose, size, release; it may have left |
+| `left` | the server has it |
+| `kept_back` | its way ended before that was known: its round was over, or consent was gone |
 | `erased` | a receipt: records whose keys were destroyed, when and why |
 | `recovered` | a line torn by a kill was found |
 """

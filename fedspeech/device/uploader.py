@@ -8,14 +8,20 @@ A parcel is on disk before it is sent first, so a kill sends the same bytes agai
 answer with other noise. It lies under its consent: revoking withdraws it. Retries wait a random
 part of a window that doubles ("full jitter", Brooker 2015, "Exponential Backoff And Jitter"), and
 whoever comes back after being offline waits one too, so that phones do not return together.
+
+The log has a row `sending` before the network gets a parcel first and a row `left` after the server
+has taken it. No row is atomic with the network, so a kill between both leaves `sending` alone: it
+may have left. The uploader of the next start sends it again and writes `left`, or ends its way and
+writes `kept_back`. What has neither row did not leave; what has `left` did.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -23,7 +29,8 @@ from fedspeech.device.consent import Purpose
 from fedspeech.device.egress import Parcel
 from fedspeech.device.scheduler import Condition
 from fedspeech.device.vault import Vault
-from fedspeech.errors import ConsentMissing, StoreRefused
+from fedspeech.errors import ConsentMissing, StoreFull, StoreRefused
+from fedspeech.hash_chain import Row
 
 State = Literal["waiting", "offline", "backing off", "delivered", "given up", "withdrawn"]
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
@@ -41,7 +48,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
 FIRST_WINDOW_S = 30.0
 LONGEST_WINDOW_S = 6 * 3600.0
 _RANDOM = secrets.SystemRandom()
-_HEAD = struct.Struct("<dd")  # release, end
+_HEAD = struct.Struct("<ddI")  # release, end, bytes of the row that follows
 
 
 @dataclass
@@ -51,6 +58,7 @@ class _Way:
     purpose: Purpose
     due_s: float
     until_s: float
+    row: Row = field(default_factory=dict)
     state: State = "waiting"
     attempts: int = 0
 
@@ -79,8 +87,11 @@ class Uploader:
         self._vault, self._send, self._area = vault, send, area
         self._metered, self._draw = metered, draw
         self._ways: dict[str, _Way] = {}
+        self._open = self._opened()
         for purpose in ("federated_training", "analytics"):
             self._take_up(purpose)
+        for record in self._open - self._ways.keys():  # sent perhaps, and revoked or expired since
+            self._log("kept_back", record, why="withdrawn")
 
     @property
     def states(self) -> dict[str, State]:
@@ -99,9 +110,11 @@ class Uploader:
           ConsentMissing: if the user no longer agrees.
           StoreFull: if the disk is full.
         """
-        content = _HEAD.pack(parcel.release_s, until_s) + parcel.content
+        row = json.dumps(parcel.row).encode()
+        content = _HEAD.pack(parcel.release_s, until_s, len(row)) + row + parcel.content
         record = self._vault.keep("parcel", content, purpose=purpose, area=self._area)
-        self._ways[record] = _Way(purpose=purpose, due_s=parcel.release_s, until_s=until_s)
+        way = _Way(purpose=purpose, due_s=parcel.release_s, until_s=until_s, row=parcel.row)
+        self._ways[record] = way
         return record
 
     def tick(self, condition: Condition) -> None:
@@ -115,7 +128,7 @@ class Uploader:
     def _advance(self, record: str, way: _Way, now_s: float, *, online: bool) -> None:
         content = self._content(record, way)
         if content is None:
-            self._to(way, "withdrawn")
+            self._end(record, way, "withdrawn")
         elif now_s >= way.until_s:
             self._end(record, way, "given up")
         elif not online:
@@ -131,12 +144,19 @@ class Uploader:
 
     def _try(self, record: str, way: _Way, content: bytes, now_s: float) -> None:
         try:
+            if record not in self._open:
+                self._log("sending", record, **way.row)
+                self._open.add(record)
             self._send(content)
-        except OSError:
+            self._log("left", record, **way.row)
+        except (OSError, StoreFull):
+            # Also where the row has no room: what is not in the log does not count as sent, and
+            # the server takes the same bytes twice for once.
             way.attempts += 1
             way.due_s = now_s + self._jitter(way)
             self._to(way, "backing off")
         else:
+            self._open.remove(record)
             self._end(record, way, "delivered")
 
     def _content(self, record: str, way: _Way) -> bytes | None:
@@ -145,9 +165,13 @@ class Uploader:
             found = self._vault.use(record, purpose=way.purpose, area=self._area)
         except (ConsentMissing, StoreRefused):
             return None
-        return found.content[_HEAD.size :]
+        return _parts(found.content)[3]
 
     def _end(self, record: str, way: _Way, state: State) -> None:
+        """Ends a way; one on which something was sent and nothing known to arrive is a row."""
+        if record in self._open:
+            self._log("kept_back", record, why=state)
+            self._open.remove(record)
         self._to(way, state)
         self._vault.store.erase([record], f"a parcel was {state}")
 
@@ -160,12 +184,39 @@ class Uploader:
         window_s = min(LONGEST_WINDOW_S, FIRST_WINDOW_S * 2.0 ** min(way.attempts, 20))
         return self._draw() * window_s
 
+    def _log(self, kind: str, record: str, **fields: object) -> None:
+        self._vault.store.log.add(kind, parcel=record, **fields)
+
+    def _opened(self) -> set[str]:
+        """Parcels that the log has as being sent, and of which it does not say what became."""
+        found: set[str] = set()
+        for row in self._vault.store.log.rows:
+            if row["kind"] == "sending":
+                found.add(row["parcel"])
+            elif row["kind"] in ("left", "kept_back"):
+                found.discard(row["parcel"])
+        return found
+
     def _take_up(self, purpose: Purpose) -> None:
         """Goes on with parcels that were on disk when the phone was killed."""
-        now_s = self._vault.store.now()
+        now_s, arrived = self._vault.store.now(), self._arrived()
         for entry in self._vault.usable("parcel", purpose=purpose, area=self._area):
+            if entry.id in arrived:  # killed between its row and its removal
+                self._vault.store.erase([entry.id], "a parcel was delivered")
+                continue
             head = self._vault.use(entry.id, purpose=purpose, area=self._area).content
-            release_s, until_s = _HEAD.unpack_from(head)
-            way = _Way(purpose=purpose, due_s=release_s, until_s=until_s)
+            release_s, until_s, row, _ = _parts(head)
+            way = _Way(purpose=purpose, due_s=release_s, until_s=until_s, row=row)
             way.due_s = max(release_s, now_s + self._jitter(way))
             self._ways[entry.id] = way
+
+    def _arrived(self) -> set[str]:
+        """Parcels that the log says the server has."""
+        return {row["parcel"] for row in self._vault.store.log.rows if row["kind"] == "left"}
+
+
+def _parts(content: bytes) -> tuple[float, float, Row, bytes]:
+    """Release, end, row and bytes of a parcel's record."""
+    release_s, until_s, length = _HEAD.unpack_from(content)
+    end = _HEAD.size + length
+    return release_s, until_s, json.loads(content[_HEAD.size : end]), content[end:]

@@ -39,6 +39,11 @@ class PhonePage(Printed):
         """Rows of the log of one kind."""
         return [row for row in self.log if row["kind"] == kind]
 
+    def _unknown(self) -> list[Mapping[str, Any]]:
+        """Rows of what was sent, and of which no row says that it arrived."""
+        arrived = {row["parcel"] for row in self.rows("left")}
+        return [row for row in self.rows("sending") if row["parcel"] not in arrived]
+
     def record(self) -> dict[str, Any]:
         """The page as plain data."""
         return {
@@ -46,6 +51,7 @@ class PhonePage(Printed):
             "revocation_epoch": self.epoch,
             "held": [asdict(entry) for entry in self.held],
             "left": self.rows("left"),
+            "may_have_left": self._unknown(),
             "erased": self.rows("erased"),
             "accessed": self.rows("accessed"),
         }
@@ -59,10 +65,13 @@ class PhonePage(Printed):
             for one in self.held
         )
         held = [(kind, str(count), *rest) for (kind, *rest), count in counts.items()]
-        left = [
-            (row["payload"], _day(row["release_s"]), f"{row['bytes']:,}", row["purpose"])
-            for row in self.rows("left")
-        ]
+        left, unknown = (
+            [
+                (row["payload"], _day(row["release_s"]), f"{row['bytes']:,}", row["purpose"])
+                for row in rows
+            ]
+            for rows in (self.rows("left"), self._unknown())
+        )
         gone = [
             (str(len(row["records"])), _day(row["erased_s"]), row["reason"])
             for row in self.rows("erased")
@@ -70,6 +79,8 @@ class PhonePage(Printed):
         _print(console, "Consents", ("to", "until", "receipt"), agreed)
         _print(console, "Held", ("kind", "records", "until", "under consent to"), held)
         _print(console, "Left", ("payload", "on", "bytes", "for"), left)
+        if unknown:  # sent, and nobody answered
+            _print(console, "May have left", ("payload", "on", "bytes", "for"), unknown)
         _print(console, "Erased", ("records", "on", "why"), gone)
         opened = self.rows("accessed")
         console.print(f"{len(opened)} accesses for debugging; {self.epoch} consents revoked")

@@ -15,22 +15,11 @@ from fedspeech.device.egress import (
     opened,
     padded_length,
 )
-from fedspeech.errors import ConsentMissing, EgressRefused, StoreFull
+from fedspeech.errors import ConsentMissing, EgressRefused
 
 ROUND = bytes(range(16))
 LENGTH, BITS = 40, 20
 STAGES = {"advertise": 200, "share": 4096}
-
-
-class Kept:
-    """A log in memory, for tests of thousands of payloads."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, kind, **fields):
-        self.rows.append({"kind": kind, **fields})
-        return self.rows[-1]
 
 
 @pytest.fixture
@@ -43,7 +32,7 @@ def phone(tmp_path):
 
 @pytest.fixture
 def door(phone):
-    return Door(consents=phone.consents, log=Kept(), area=AREA, vector_length=LENGTH, bits=BITS,
+    return Door(consents=phone.consents, area=AREA, vector_length=LENGTH, bits=BITS,
                 stages=STAGES)  # fmt: skip
 
 
@@ -125,13 +114,12 @@ def test_what_is_no_payload_stays_and_no_refusal_says_what_it_holds(door, count)
         refused += 1
         assert "anna" not in str(error.value)
         assert "0.7" not in str(error.value)
-    assert door.log.rows == []
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_what_leaves_is_read_as_it_was_and_a_changed_byte_makes_another_payload_or_none(count):
     rng, read, refused = random.Random(4), 0, 0
-    door = Door(consents=Agreed(), log=Kept(), area=AREA, vector_length=LENGTH, bits=BITS,
+    door = Door(consents=Agreed(), area=AREA, vector_length=LENGTH, bits=BITS,
                 stages=STAGES)  # fmt: skip
     while read + refused < count:
         for payload in payloads(rng):
@@ -177,23 +165,17 @@ def test_records_subclasses_and_content_of_a_phone_have_no_way_out(phone, door):
             door.let_out(content, made_s=0.0)
 
 
-def test_nothing_leaves_without_consent_or_without_a_row(phone, door):
+def test_nothing_leaves_without_consent_and_its_row_has_no_content(phone, door):
     update, counts, _ = payloads(random.Random(1))
     parcel = door.let_out(update, made_s=5.0)
-    (row,) = door.log.rows
+    row = parcel.row
+    assert set(row) == {"payload", "purpose", "area", "receipt", "round", "bytes", "release_s"}
     assert (row["payload"], row["purpose"]) == ("ProtectedUpdate", "federated_training")
     assert row["bytes"] == len(parcel.content) == 1024
     phone.vault.revoke(row["receipt"])
     with pytest.raises(ConsentMissing):
         door.let_out(update, made_s=5.0)
     door.let_out(counts, made_s=5.0)
-
-    class Full:
-        def add(self, *_, **__):
-            raise StoreFull("the disk is full")
-
-    with pytest.raises(StoreFull):
-        dataclasses.replace(door, log=Full()).let_out(counts, made_s=5.0)
 
 
 def test_sizes_fall_into_few_buckets_at_an_eighth_of_cost():

@@ -112,7 +112,7 @@ def life(folder):
     clip = Capture(heard, phone.vault, area=AREA).trigger(0.1, purpose="federated_training")
     said = phone.use(text).content.decode()
     assert said == PLANTED
-    door = Door(consents=phone.consents, log=phone.store.log, area=AREA, vector_length=4, bits=8,
+    door = Door(consents=phone.consents, area=AREA, vector_length=4, bits=8,
                 stages={})  # fmt: skip
     door.let_out(ProtectedUpdate(round_id=bytes(16), words=np.arange(4, dtype=np.uint32)), made_s=1)
     phone.vault.trained([clip])

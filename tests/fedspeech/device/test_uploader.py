@@ -10,7 +10,7 @@ from fedspeech.device.egress import Parcel
 from fedspeech.device.retention import DAY_S
 from fedspeech.device.scheduler import Condition
 from fedspeech.device.uploader import FIRST_WINDOW_S, LONGEST_WINDOW_S, TRANSITIONS, Uploader
-from fedspeech.errors import ConsentMissing
+from fedspeech.errors import ConsentMissing, StoreFull
 
 ONLINE = Condition(charging=True, wifi=True, idle=True, speaking=False, cool=True, battery=0.8)
 OFFLINE = dataclasses.replace(ONLINE, wifi=False)
@@ -164,3 +164,77 @@ def test_in_a_random_life_every_transition_of_the_table_happens_and_no_other(sen
     assert len(sender.seen) > 6
     if steps == 900:
         assert sender.seen == table
+
+
+def kinds(sender):
+    return [row["kind"] for row in sender.phone.store.log.rows if "parcel" in row]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(
+    ("at", "again", "rows"),
+    [
+        ("sending", 1, ["sending", "left"]),  # nothing was sent and no row says so
+        ("send", 1, ["sending", "left"]),
+        ("left", 2, ["sending", "left"]),  # it arrived, and nobody knows: the same bytes again
+        ("erased", 1, ["sending", "left"]),
+    ],
+)
+def test_a_kill_at_any_step_neither_claims_a_leaving_nor_misses_one(tmp_path, monkeypatch, at,
+                                                                    again, rows):  # fmt: skip
+    sender = Sender(tmp_path)
+    record = sender.post()
+    log, store = sender.phone.store.log, sender.phone.store
+
+    def stop(*_, **__):
+        raise Killed
+
+    add = log.add
+    if at == "send":
+        sender.uploader._send = stop
+    elif at == "erased":
+        monkeypatch.setattr(store, "erase", stop)
+    else:
+        monkeypatch.setattr(log, "add", lambda kind, **fields: stop() if kind == at
+                            else add(kind, **fields))  # fmt: skip
+    with pytest.raises(Killed):
+        sender.uploader.tick(ONLINE)
+    monkeypatch.undo()
+    if at == "left":
+        assert kinds(sender) == ["sending"], "it may have left, and the log says so"
+    sender.restart()
+    sender.phone.time.seconds = NOW + 3600
+    sender.uploader.tick(ONLINE)
+    assert kinds(sender) == rows
+    assert len(sender.network.sent) == again
+    assert len(set(sender.network.sent)) == 1
+    assert record not in sender.uploader.states or sender.uploader.states[record] == "delivered"
+
+
+def test_what_was_sent_and_never_known_to_arrive_is_a_row_when_its_way_ends(tmp_path):
+    sender = Sender(tmp_path)
+    sender.network.works = False
+    sender.post()
+    sender.uploader.tick(ONLINE)
+    sender.phone.time.seconds = END
+    sender.uploader.tick(ONLINE)
+    assert kinds(sender) == ["sending", "kept_back"]
+    sender.post(b"another", release_s=END, until_s=END - 1)
+    sender.uploader.tick(ONLINE)
+    assert kinds(sender) == ["sending", "kept_back"], "what was never sent did not leave"
+
+
+def test_a_parcel_whose_row_has_no_room_is_not_sent(tmp_path, monkeypatch):
+    sender = Sender(tmp_path)
+    sender.post()
+
+    def full(*_, **__):
+        raise StoreFull("the disk is full")
+
+    monkeypatch.setattr(sender.phone.store.log, "add", full)
+    sender.uploader.tick(ONLINE)
+    assert not sender.network.sent
+    assert list(sender.uploader.states.values()) == ["backing off"]

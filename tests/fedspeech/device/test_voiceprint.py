@@ -145,7 +145,7 @@ def test_no_stand_in_for_a_vault_is_given_it(owner):
 def test_the_door_does_not_let_it_out(tmp_path, owner):
     phone = Phone(tmp_path)
     phone.agree()
-    door = Door(consents=phone.consents, log=phone.store.log, area=AREA, vector_length=4, bits=20,
+    door = Door(consents=phone.consents, area=AREA, vector_length=4, bits=20,
                 stages={})  # fmt: skip
     with pytest.raises(EgressRefused, match="Voiceprint"):
         door.let_out(owner, made_s=0)

@@ -8,8 +8,24 @@ from phone import AREA, CLIP, Phone, Time
 
 import fedspeech as fs
 from fedspeech.device.egress import Door, ProtectedUpdate
+from fedspeech.device.scheduler import Condition
+from fedspeech.device.uploader import Uploader
 from fedspeech.errors import FedspeechError, StoreRefused
 from simulations.console import Console
+
+ONLINE = Condition(charging=True, wifi=True, idle=True, speaking=False, cool=True, battery=0.8)
+
+
+def lost_from(number):
+    """A network that takes so many parcels and loses the others."""
+    taken = []
+
+    def send(content):
+        taken.append(content)
+        if len(taken) > number:
+            raise ConnectionError("no route to host")
+
+    return send
 
 
 @pytest.fixture
@@ -25,10 +41,18 @@ def phone(tmp_path):
     phone.agree(purpose="debug")
     record = phone.keep("debug", CLIP, purpose="debug")
     phone.use(record, purpose="debug", who="engineer 4", why="false accept")
-    door = Door(consents=phone.consents, log=phone.store.log, area=AREA, vector_length=4, bits=8,
+    door = Door(consents=phone.consents, area=AREA, vector_length=4, bits=8,
                 stages={})  # fmt: skip
     words = np.arange(4, dtype=np.uint32)
-    door.let_out(ProtectedUpdate(round_id=bytes(16), words=words), made_s=phone.time())
+    uploader = Uploader(phone.vault, lost_from(1), area=AREA)
+    for number in range(3):  # the first arrives, the second is lost, the third waits
+        update = ProtectedUpdate(round_id=bytes([number]) * 16, words=words)
+        parcel = door.let_out(update, made_s=phone.time())
+        purpose, until_s = "federated_training", phone.time() + 10**6
+        uploader.post(parcel, purpose=purpose, until_s=until_s)
+        if number < 2:
+            phone.time.seconds = parcel.release_s
+            uploader.tick(ONLINE)
     phone.store.close()
     return tmp_path
 
@@ -43,11 +67,14 @@ def test_it_says_what_is_held_left_and_gone_and_shows_no_content(phone, capsys):
     ):  # fmt: skip
         assert text in shown
     assert "MARKER" not in shown + record
-    assert repr(page).endswith("4 records)")
+    assert repr(page).endswith("6 records)")
     found = json.loads(record)
     assert [row["who"] for row in found["accessed"]] == ["engineer 4"]
     assert found["revocation_epoch"] == 1
-    assert len(found["held"]) == 4
+    assert len(found["held"]) == 4 + 2  # two parcels wait
+    assert [row["round"][:2] for row in found["left"]] == ["00"]
+    assert [row["round"][:2] for row in found["may_have_left"]] == ["01"]
+    assert "May have left" in shown
 
 
 def test_it_makes_no_phone_where_there_is_none_and_waits_for_none_that_is_open(phone):
