@@ -18,23 +18,10 @@ from torch import Tensor, nn
 
 from fedspeech.anonymization.embedding import Labels, LinearMap, Rows, checked, whitening
 from fedspeech.anonymization.waveform import gaussian
+from fedspeech.models.gradient_reversal import gradient_reversal
 from fedspeech.seeds import Keystream
 
 STEPS, BATCH, LEARNING_RATE = 400, 128, 2e-3
-
-
-class _Reversed(torch.autograd.Function):
-    """The identity, whose gradient is turned around (Ganin et al. 2016, arXiv:1505.07818)."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        """Gives the rows."""
-        return rows.view_as(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Turns the gradient around."""
-        return -gradients[0]
 
 
 def adversarial_projection(
@@ -61,7 +48,7 @@ def adversarial_projection(
 
         def loss(batch: Tensor) -> Tensor:
             hidden = down(inputs[batch])
-            turned: Tensor = _Reversed.apply(hidden)  # type: ignore[no-untyped-call]
+            turned = gradient_reversal(hidden, 1.0)  # the loss weighs it
             heard = nn.functional.cross_entropy(told(turned), labels[batch])
             found: Tensor = ((up(hidden) - inputs[batch]) ** 2).mean() + strength * heard
             return found

@@ -87,9 +87,9 @@ class Uploader:
         self._vault, self._send, self._area = vault, send, area
         self._metered, self._draw = metered, draw
         self._ways: dict[str, _Way] = {}
-        self._open = self._opened()
+        self._open, arrived = self._sent()
         for purpose in ("federated_training", "analytics"):
-            self._take_up(purpose)
+            self._take_up(purpose, arrived)
         for record in self._open - self._ways.keys():  # sent perhaps, and revoked or expired since
             self._log("kept_back", record, why="withdrawn")
 
@@ -187,19 +187,22 @@ class Uploader:
     def _log(self, kind: str, record: str, **fields: object) -> None:
         self._vault.store.log.add(kind, parcel=record, **fields)
 
-    def _opened(self) -> set[str]:
-        """Parcels that the log has as being sent, and of which it does not say what became."""
-        found: set[str] = set()
+    def _sent(self) -> tuple[set[str], set[str]]:
+        """Parcels of which the log does not say what became, and those that the server has."""
+        unknown: set[str] = set()
+        arrived: set[str] = set()
         for row in self._vault.store.log.rows:
             if row["kind"] == "sending":
-                found.add(row["parcel"])
+                unknown.add(row["parcel"])
             elif row["kind"] in ("left", "kept_back"):
-                found.discard(row["parcel"])
-        return found
+                unknown.discard(row["parcel"])
+            if row["kind"] == "left":
+                arrived.add(row["parcel"])
+        return unknown, arrived
 
-    def _take_up(self, purpose: Purpose) -> None:
+    def _take_up(self, purpose: Purpose, arrived: set[str]) -> None:
         """Goes on with parcels that were on disk when the phone was killed."""
-        now_s, arrived = self._vault.store.now(), self._arrived()
+        now_s = self._vault.store.now()
         for entry in self._vault.usable("parcel", purpose=purpose, area=self._area):
             if entry.id in arrived:  # killed between its row and its removal
                 self._vault.store.erase([entry.id], "a parcel was delivered")
@@ -209,10 +212,6 @@ class Uploader:
             way = _Way(purpose=purpose, due_s=release_s, until_s=until_s, row=row)
             way.due_s = max(release_s, now_s + self._jitter(way))
             self._ways[entry.id] = way
-
-    def _arrived(self) -> set[str]:
-        """Parcels that the log says the server has."""
-        return {row["parcel"] for row in self._vault.store.log.rows if row["kind"] == "left"}
 
 
 def _parts(content: bytes) -> tuple[float, float, Row, bytes]:

@@ -239,7 +239,7 @@ def _registry(identities: tuple[str, ...]) -> tuple[frozenset[str], frozenset[st
 
 @functools.lru_cache(maxsize=8)
 def _trigrams(transcripts: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
-    return frozenset(three for text in transcripts for three in _of_three(text))
+    return trigrams_of(transcripts)
 
 
 def trigrams_of(texts: Iterable[str]) -> frozenset[tuple[str, ...]]:

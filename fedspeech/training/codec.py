@@ -21,7 +21,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ from fedspeech.limits import Count, NotNegative, Positive, Share, check_limits
 from fedspeech.models.base import Base
 from fedspeech.models.codec import STRIDE, Codec, CodecNetwork, CodecSpec, Provenance
 from fedspeech.models.encoder import activated
+from fedspeech.models.gradient_reversal import gradient_reversal
 from fedspeech.seeds import stream
 from fedspeech.training.base_training import reproducible
 
@@ -182,23 +182,11 @@ class SpeakerClassifier(nn.Module):
 
     def loss(self, vectors: Tensor, speakers: Tensor, strength: float) -> Tensor:
         """AM-softmax of clips (n, t, width); what comes before gets the gradient reversed."""
-        reversed_: Any = _Reversed.apply(vectors, strength)  # type: ignore[no-untyped-call]
-        frames = self.frames(reversed_.transpose(1, 2))
+        frames = self.frames(gradient_reversal(vectors, strength).transpose(1, 2))
         pooled = torch.cat([frames.mean(dim=2), frames.std(dim=2)], dim=1)
         cosines = nn.functional.normalize(pooled) @ nn.functional.normalize(self.voices).T
         margins = self._training.margin * nn.functional.one_hot(speakers, cosines.shape[1])
         return nn.functional.cross_entropy(self._training.scale * (cosines - margins), speakers)
-
-
-class _Reversed(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, strength: float) -> Tensor:
-        context.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -context.strength * gradients[0], None
 
 
 def distillation(found: Tensor, teacher: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import stream
 from fedspeech.vectors import FloatVector
 from simulations.audits.judge import NothingToAsk, Shown
-from simulations.audits.matrix import Kept, attacked
+from simulations.audits.matrix import Kept, asked, attacked
 from simulations.audits.playing import Played, play
 from simulations.audits.results import AttackCurve, Cell, Point
 from simulations.audits.subject import Subject, with_sums, without_noise
@@ -202,9 +202,10 @@ def _figures(
     for attack in attacks:
         name = f"{attack.secret}: {attack.name}"
         try:
-            metrics = attacked(
-                subject, played, seen, attack, masked=not seen.transcript.single, name=name
-            )
+            _, metrics = attacked(
+                subject, played, asked(seen, subject, attack), attack,
+                masked=not seen.transcript.single, name=name,
+            )  # fmt: skip
             found[name] = metrics[0]
         except NothingToAsk:
             continue

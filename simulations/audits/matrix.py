@@ -113,34 +113,22 @@ def matrix(
 
 def attacked(
     subject: Subject, played: Played, seen: Shown, attack: Attack, *, masked: bool, name: str
-) -> tuple[Metric, ...]:
-    """The figures of one attack on one transcript.
+) -> tuple[Guess, tuple[Metric, ...]]:
+    """What one attack believes of what it is shown (`asked`), and the figures of that.
 
     Raises:
       NothingToAsk: if the observer has nothing of which the secret could be asked.
     """
-    seen = _asked(seen, subject, attack)
-    guess = guessed(subject, played, seen, attack, masked=masked, name=name)
-    rng = stream(subject.job.seed, "audit", name, "interval")
-    return judged(attack.secret, guess, subject, seen, rng)
-
-
-def guessed(
-    subject: Subject, played: Played, seen: Shown, attack: Attack, *, masked: bool, name: str
-) -> Guess:
-    """What one attack believes of one transcript.
-
-    Raises:
-      NothingToAsk: if the observer has nothing of which the secret could be asked.
-    """
-    transcript = seen.transcript
+    transcript, seed = seen.transcript, subject.job.seed
     if attack.secret in _OF_ONE_PHONE and not transcript.single:
         raise NothingToAsk("it has sums of many phones, and nothing of a single one")
     knowledge = subject.knowledge(attack.auxiliary, played.plan, transcript.observer, masked=masked)
-    return attack.guess(transcript, knowledge, stream(subject.job.seed, "audit", name, "guess"))
+    guess = attack.guess(transcript, knowledge, stream(seed, "audit", name, "guess"))
+    rng = stream(seed, "audit", name, "interval")
+    return guess, judged(attack.secret, guess, subject, seen, rng)
 
 
-def _asked(seen: Shown, subject: Subject, attack: Attack) -> Shown:
+def asked(seen: Shown, subject: Subject, attack: Attack) -> Shown:
     """What an attack is shown; who asks for the best of all observations is shown all."""
     return seen if attack.secret in ("membership", "phrase") else of_candidates(seen, subject)
 
@@ -150,12 +138,12 @@ def _cell(
 ) -> Cell:
     began = time.perf_counter()
     told: dict[str, Any] = {}
-    seen = _asked(seen, subject, attack)
+    seen = asked(seen, subject, attack)
     try:
         name = f"{view.key} {key_of(attack)}"
-        guess = guessed(subject, played, seen, attack, masked=view.masked, name=name)
-        rng = stream(subject.job.seed, "audit", name, "interval")
-        told["metrics"] = judged(attack.secret, guess, subject, seen, rng)
+        guess, told["metrics"] = attacked(
+            subject, played, seen, attack, masked=view.masked, name=name
+        )
         promise = promised_of_silence(subject.job.plan, view)
         if found := checked(attack.secret, guess, subject, promise, confidence):
             told["shown"] = ShownEpsilon(

@@ -1497,7 +1497,7 @@ MUTANTS = (
     Mutant(
         part="voices",
         fault="the codec learns to tell voices",
-        file="fedspeech/training/codec.py",
+        file="fedspeech/models/gradient_reversal.py",
         before="return -context.strength * gradients[0], None",
         after="return context.strength * gradients[0], None",
         test="tests/fedspeech/training/test_codec.py::test_the_classifier_learns_and_what_comes_before_unlearns",

@@ -20,8 +20,7 @@ FEWEST_FRAMES = 3
 
 def pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> float:
     """Correlation; NaN where one of them does not vary."""
-    (mean_x, mean_y), (var_x, var_y), covariance = _moments(x, y, weights)
-    del mean_x, mean_y
+    _, (var_x, var_y), covariance = _moments(x, y, weights)
     return float(covariance / np.sqrt(var_x * var_y)) if var_x > 0 and var_y > 0 else float("nan")
 
 

@@ -70,7 +70,6 @@ _MATRIX: Mapping[str, Kind] = {
 }  # fmt: skip
 _OF: Mapping[str, Kind] = {"speakers": kinds.names}
 _ORIGINAL: Mapping[str, Kind] = {"original": kinds.matrix}
-_NAMED: Mapping[str, Kind] = {"speakers": kinds.names}
 _SAID: Mapping[str, Kind] = {"said": kinds.texts, "heard": kinds.texts}
 _XY: Mapping[str, Kind] = {"x": kinds.numbers, "y": kinds.numbers}
 _SERIES: Mapping[str, Kind] = {"original": kinds.series, "anonymized": kinds.series}
@@ -126,19 +125,19 @@ MEASURES: Mapping[str, Measure] = {
     "d-diag": Measure(
         says="How far a speaker's similarity to itself stands out: 0 tells nothing.",
         figures=partial(similarities_sample, "D_diag", d_diag, ("original",), None),
-        fields={**_ORIGINAL, **_NAMED},
+        fields={**_ORIGINAL, **_OF},
     ),
     "g-vd": Measure(
         says="Gain of voice distinctiveness in dB: 0 as distinct as before, below 0 voices merge.",
         figures=partial(similarities_sample, "G_VD", gain_of_distinctiveness,
                         ("original", "anonymized"), 0.0),
-        fields={**_ORIGINAL, "anonymized": kinds.matrix, **_NAMED},
+        fields={**_ORIGINAL, "anonymized": kinds.matrix, **_OF},
     ),
     "deid": Measure(
         says="De-identification: 1 where nothing links a voice to its original, 0 as before.",
         figures=partial(similarities_sample, "DeID", de_identification, ("original", "crossed"),
                         None),
-        fields={**_ORIGINAL, "crossed": kinds.matrix, **_NAMED},
+        fields={**_ORIGINAL, "crossed": kinds.matrix, **_OF},
     ),
     "f0-correlation": Measure(
         says="Correlation of F0 over frames voiced in both, mean over utterances: 1 is unchanged.",
