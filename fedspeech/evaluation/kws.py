@@ -32,6 +32,7 @@ from fedspeech.evaluation.metric import (
 from fedspeech.evaluation.personalization import accuracy_metrics
 from fedspeech.evaluation.streaming import ListeningCounts
 from fedspeech.seeds import stream
+from fedspeech.vectors import Vector
 
 DET_POINTS = 200
 """Most points of a curve in results."""
@@ -198,6 +199,28 @@ def merged(scores: Sequence[KwsScores]) -> KwsScores:
     """The scores of all phones as of one."""
     first, *others = scores
     return sum(others, first)
+
+
+def false_rejects(counts: Sequence[KwsCounts], times: Vector, far: float) -> Vector:
+    """FRR at the lowest threshold whose FAR is at most `far`, where phones count several times.
+
+    Args:
+      counts: of each phone.
+      times: how often each counts, shape (draws, phones).
+      far: in [0, 1].
+
+    Returns:
+      `KwsCounts.frr_at_far` of each draw, shape (draws,); NaN without clips of both kinds.
+    """
+    accepted, detected, negatives, positives = (
+        times @ np.array([getattr(phone, name) for phone in counts])
+        for name in ("accepted", "detected", "num_negatives", "num_positives")
+    )
+    first = np.argmax(accepted <= far * negatives[:, np.newaxis], axis=1)
+    found = np.take_along_axis(detected, first[:, np.newaxis], axis=1)[:, 0]
+    told = (positives > 0) & (negatives > 0)
+    rates: Vector = np.where(told, 1.0 - found / np.maximum(positives, 1), np.nan)
+    return rates
 
 
 def operating_points(scores: Mapping[Model, Sequence[KwsScores]], far: float) -> Section | None:

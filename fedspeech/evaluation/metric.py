@@ -28,6 +28,7 @@ Unit = Literal["share", "probability", "number"]
 """`share`: 0 to 1, shown in percent; an error rate may exceed 1."""
 
 ERROR = "error"
+CHANGE = "change"
 ACCURACY = "accuracy"
 WORST_DECILE = "worst decile"
 REGRESSION = "regression"
@@ -120,6 +121,11 @@ class Metric:
     def whose(self) -> str:
         """The model and the variant, in words."""
         return " ".join(part for part in (self.model or "", self.variant) if part)
+
+
+def since(model: Model) -> str:
+    """The variant of a difference from an earlier model's figure."""
+    return f"since {model}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,34 +1,40 @@
-"""Sections that an evaluation of every task has: accuracy, phones worse off, shots.
+"""Sections that an evaluation of every task has: accuracy, changes, phones worse off, shots.
 
 All of them count mistakes of held-out phones on the same examples. A mistake is what its task says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.evaluation.metric import (
     ACCURACY,
+    CHANGE,
     REGRESSION,
     SHOTS,
     WORST_DECILE,
     Axis,
     Chart,
     Curve,
+    Interval,
+    Metric,
     Model,
     Section,
     Segment,
+    since,
 )
 from fedspeech.evaluation.personalization import (
+    RESAMPLES,
     accuracy_metrics,
     phone_accuracies,
     regression_metric,
 )
 from fedspeech.evaluation.segments import cut
 from fedspeech.seeds import stream
+from fedspeech.vectors import Vector
 
 Mistakes = Sequence[NDArray[np.int64]]
 """Per phone, mistakes in each of its examples, shape (examples,)."""
@@ -118,6 +124,63 @@ def _by_phone(mistakes: Mapping[Model, Mistakes], name: str) -> Chart:
         ),
         counted=examples,
         single_phones=True,
+    )
+
+
+def change_section(
+    rates: Mapping[Model, Callable[[Vector], Vector]],
+    pairs: Iterable[tuple[Model, Model]],
+    name: str,
+    phones: int,
+    seed: int,
+) -> Section | None:
+    """How far the error of one model is from that of another; None where phones do not tell.
+
+    The same phones are drawn for both (paired bootstrap, Efron and Tibshirani 1993, chapter 8), so
+    what is hard for both of them is no difference.
+
+    Args:
+      rates: of each model, the error where phones count so many times: (draws, phones) to (draws,).
+      pairs: later and earlier model.
+      name: of the error.
+      phones: their number.
+      seed: of the draws.
+    """
+    drawn = stream(seed, "bootstrap", CHANGE).multinomial(
+        phones, np.full(phones, 1 / phones), RESAMPLES
+    )
+    # The first row counts every phone once: the value itself.
+    times = np.concatenate([np.ones((1, phones)), drawn])
+    errors = {model: of(times) for model, of in rates.items()}
+    metrics = []
+    for later, earlier in pairs:
+        value, *others = errors[later] - errors[earlier]
+        told = np.array(others)[np.isfinite(others)]
+        if not np.isfinite(value) or not len(told):
+            continue
+        low, high = np.quantile(told, [0.025, 0.975])
+        metrics.append(
+            Metric(
+                name=f"change of {name}",
+                value=float(value),
+                lower_is_better=True,
+                model=later,
+                variant=since(earlier),
+                phones=phones,
+                interval=Interval(
+                    low=float(low), high=float(high), method="paired bootstrap over phones"
+                ),
+            )
+        )
+    if not metrics:
+        return None
+    return Section(
+        key=CHANGE,
+        title="What each stage changed",
+        says="Points of per cent, negative where errors became fewer, with the 95 % interval of "
+        "the difference, bootstrap over phones. Where it holds zero, these phones cannot tell a "
+        "change. What another seed, or another processor, would change is not in it.",
+        metrics=tuple(metrics),
     )
 
 

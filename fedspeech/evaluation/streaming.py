@@ -25,6 +25,7 @@ from scipy import special, stats
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 from fedspeech.limits import Count, WholeNumber, check_limits
+from fedspeech.vectors import Vector
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]
@@ -298,6 +299,33 @@ class ListeningCounts:
             rejected=self.keywords - found,
             keywords=self.keywords,
         )
+
+
+def false_rejects(
+    counts: Sequence[ListeningCounts], times: Vector, false_accepts_per_hour: float
+) -> Vector:
+    """FRR of `ListeningCounts.at_most` where streams count several times.
+
+    Args:
+      counts: of each phone.
+      times: how often each counts, shape (draws, phones).
+      false_accepts_per_hour: the rate.
+
+    Returns:
+      Shape (draws,); 1 where no threshold keeps to the rate, NaN without keywords.
+    """
+    accepts, found, hours, keywords = (
+        times @ np.array([getattr(phone, name) for phone in counts])
+        for name in ("false_accepts", "found", "hours", "keywords")
+    )
+    above = accepts > false_accepts_per_hour * hours[:, np.newaxis]
+    first = above.shape[1] - np.argmax(above[:, ::-1], axis=1)
+    first = np.where(above.any(axis=1), first, 0)
+    keeps = first < above.shape[1]
+    index = np.minimum(first, above.shape[1] - 1)[:, np.newaxis]
+    share = np.take_along_axis(found, index, axis=1)[:, 0] / np.maximum(keywords, 1)
+    rates: Vector = np.where(keywords > 0, np.where(keeps, 1.0 - share, 1.0), np.nan)
+    return rates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from fedspeech.tasks.evaluation import HeldOutPhone
 from fedspeech.training.corrections import corrected
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
-from fedspeech.vectors import FloatVector
+from fedspeech.vectors import FloatVector, Vector
 
 WORDS, CHARACTERS = RATES
 
@@ -110,6 +110,14 @@ class AsrEvaluation:
             segment=segment,
             headline=True,
         )
+
+    def error_rates(self, scores: Sequence[AsrCounts], times: Vector) -> Vector:
+        """Word error rate of phones drawn so many times."""
+        errors, words = (
+            times @ np.array([getattr(phone, count) for phone in scores]) for count in RATES[WORDS]
+        )
+        rates: Vector = np.where(words > 0, errors / np.maximum(words, 1), np.nan)
+        return rates
 
     def sections(
         self,

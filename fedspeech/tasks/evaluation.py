@@ -18,7 +18,7 @@ from fedspeech.evaluation.metric import Metric, Model, Section, Segment
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.vectors import FloatVector
+from fedspeech.vectors import FloatVector, Vector
 
 Mistakes = NDArray[np.int64]
 ScoresT = TypeVar("ScoresT")
@@ -119,6 +119,12 @@ class TaskEvaluation(Protocol[ScoresT]):
         segment: Segment | None = None,
     ) -> Metric | None:
         """The error over phones, of all or of a segment; None where they do not tell."""
+
+    def error_rates(self, scores: Sequence[ScoresT], times: Vector) -> Vector:
+        """The error where each phone counts so many times: (draws, phones) to (draws,).
+
+        NaN where phones do not tell. With ones it is the value of `error_metric`.
+        """
 
     def sections(
         self,

@@ -15,7 +15,7 @@ from fedspeech.evaluation.metric import Metric, Model, Section, Segment
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.tasks.evaluation import HeldOutPhone, Scored
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.vectors import FloatVector
+from fedspeech.vectors import FloatVector, Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,10 @@ class KwsEvaluation:
             counted=counts.num_positives,
             headline=True,
         )
+
+    def error_rates(self, scores: Sequence[KwsScores], times: Vector) -> Vector:
+        """False rejects of phones drawn so many times, each draw with a threshold of its own."""
+        return kws.false_rejects([phone.heard for phone in scores], times, self.false_accept_rate)
 
     def sections(
         self,

@@ -18,12 +18,17 @@ from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Corpus, Utterance
 from fedspeech.evaluation import kws
 from fedspeech.evaluation.kws import KwsScores
 from fedspeech.evaluation.metric import Interval, Metric, Model, Section, Segment
-from fedspeech.evaluation.streaming import ListeningCounts, OperatingPoint, poisson_interval
+from fedspeech.evaluation.streaming import (
+    ListeningCounts,
+    OperatingPoint,
+    false_rejects,
+    poisson_interval,
+)
 from fedspeech.tasks.evaluation import HeldOutPhone
 from fedspeech.tasks.keyword_stream import HeardStreams
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.vectors import FloatVector
+from fedspeech.vectors import FloatVector, Vector
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,11 @@ class StreamEvaluation(KwsEvaluation):
             interval=Interval(low=low, high=high, method="Clopper-Pearson, exact"),
             headline=True,
         )
+
+    def error_rates(self, scores: Sequence[KwsScores], times: Vector) -> Vector:
+        """False rejects of phones drawn so many times, each draw with a threshold of its own."""
+        heard = [phone.stream for phone in scores if phone.stream is not None]
+        return false_rejects(heard, times, self.stream.false_accepts_per_hour)
 
     def sections(
         self,

@@ -12,6 +12,7 @@ better for accepting more.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from fedspeech.evaluation.over_phones import (
     ShotLine,
     accuracy_section,
     cells,
+    change_section,
     regression_section,
     shots_section,
 )
@@ -238,6 +240,7 @@ class Evaluator:
         }
         return [
             *self._errors(scores, groups, self._weakly_labeled(start)),
+            *self._changes(scores, shipped),
             accuracy_section(mistakes, groups, task.accuracy, self._scenario.seed),
             *task.sections(scores, vectors, phones),
             regression_section(mistakes, before, unguarded, groups),
@@ -381,6 +384,19 @@ class Evaluator:
             on=task.error_on(scores["base"]),
             metrics=tuple(error for error in found if error is not None),
         )
+
+    def _changes(self, scores: Found, shipped: Model) -> Iterator[Section]:
+        """How much of a change of the error these phones can tell."""
+        rates = {
+            model: functools.partial(self._task.error_rates, of_model)
+            for model, of_model in scores.items()
+        }
+        held_against: tuple[Model, ...] = ("base", shipped, "control")
+        pairs: dict[tuple[Model, Model], None] = {("federated", "base"): None}
+        pairs |= dict.fromkeys(("personalized", model) for model in held_against)
+        phones, seed = len(self._phones), self._scenario.seed
+        if found := change_section(rates, pairs, self._task.error, phones, seed):
+            yield found
 
     def _shots(
         self,

@@ -1,14 +1,25 @@
 """What a run brought and what it made worse, in sentences, on the console and on the page.
 
 Nothing here is a matter of taste: a stage whose error is larger than an earlier one's is said to be
-worse, with both figures, and how many phones went which way stands beside what luck would give.
+worse, with both figures, where the interval of the difference leaves out zero; where it holds zero,
+that nothing can be told. How many phones went which way stands beside what luck would give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fedspeech.evaluation.metric import ERROR, REGRESSION, VALIDATION, Metric, Model, Section
+from fedspeech.evaluation.metric import (
+    CHANGE,
+    ERROR,
+    REGRESSION,
+    VALIDATION,
+    Interval,
+    Metric,
+    Model,
+    Section,
+    since,
+)
 from fedspeech.evaluation.streaming import binomial_interval, poisson_interval
 from simulations.report.phrasing import percent, value
 from simulations.results.exported import Listening
@@ -68,29 +79,47 @@ def _no_gain(summary: Summary) -> Iterator[str]:
 
 
 def _worse_stages(summary: Summary) -> Iterator[str]:
-    """A later stage has a larger error than an earlier one, on held-out phones."""
+    """A later stage has a larger error than an earlier one, on held-out phones, or may have."""
     found = summary.section(ERROR).by_model()
     if "personalized" in found:
-        yield from _rise(found, "Personalizing", summary.start, "personalized")
+        yield from _held_against(summary, "Personalizing", summary.start, "personalized")
     if "federated" not in found:
         return
-    yield from _rise(found, "Training together", "base", "federated")
+    yield from _held_against(summary, "Training together", "base", "federated")
     base, federated, last = (found[m].value for m in ("base", "federated", "personalized"))
-    if summary.start == "federated" and last > base and federated > base:
+    ends_worse = last > base and _change(summary, "base", "personalized").low > 0
+    if summary.start == "federated" and federated > base and ends_worse:
         yield (
             f"The run ends worse than it began: {found['base'].name} {percent(base)} with the "
             f"base, {percent(last)} after personalizing."
         )
 
 
-def _rise(found: dict[Model, Metric], what: str, before: Model, after: Model) -> Iterator[str]:
-    """Two stages of which the later one is worse."""
-    first, second = found[before], found[after]
-    if second.value > first.value:
+def _held_against(summary: Summary, what: str, before: Model, after: Model) -> Iterator[str]:
+    """Two stages of which the later one is worse, or no better as far as these phones tell."""
+    found = summary.section(ERROR).by_model()
+    first, second, change = found[before], found[after], _change(summary, before, after)
+    if change.low > 0:
         yield (
             f"{what} made it worse: {first.name} rose from {percent(first.value)} ({before}) to "
             f"{percent(second.value)} ({after}) on held-out phones."
         )
+    elif change.high >= 0 and (summary.rounds_planned or after != "federated"):
+        yield (
+            f"{what} changed nothing that {second.phones} held-out phones can tell: {first.name} "
+            f"{percent(first.value)} ({before}), {percent(second.value)} ({after}); the difference "
+            f"is between {100 * change.low:+.1f} and {100 * change.high:+.1f} points."
+        )
+
+
+def _change(summary: Summary, before: Model, after: Model) -> Interval:
+    """The interval of a difference of errors; of a summary without one, the difference itself."""
+    for metric in summary.section(CHANGE).metrics:
+        if metric.interval and (metric.model, metric.variant) == (after, since(before)):
+            return metric.interval
+    found = summary.section(ERROR).by_model()
+    value = found[after].value - found[before].value
+    return Interval(low=value, high=value)
 
 
 def _worse_phones(summary: Summary) -> Iterator[str]:

@@ -129,6 +129,10 @@ class ToneEvaluation:
             variant=variant, segment=segment, phones=len(scores), counted=int(whole), headline=True,
         )  # fmt: skip
 
+    def error_rates(self, scores, times):
+        wrong, whole = (times @ np.array(scores)).T
+        return wrong / whole
+
     def sections(self, scores, vectors, phones):
         yield Section(
             key="pitch", title="Pitch of the whistles",

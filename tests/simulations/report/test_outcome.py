@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fedspeech.evaluation.metric import Metric
+from fedspeech.evaluation.metric import Interval, Metric, Section
 from simulations.report.outcome import listening_line, listening_rows, setbacks, worse
 from simulations.results.exported import Listening
 from simulations.run.closing import closing_words
@@ -60,6 +60,34 @@ def test_personalizing_is_held_against_the_stage_that_phones_start_from(example)
     said = " ".join(setbacks(found))
     assert (
         "Personalizing made it worse: false rejects at 5 % false accepts rose from 29.0 %" in said
+    )
+
+
+def told(low, high):
+    """A section that says how far personalizing and its stage are apart."""
+    interval = Interval(low=low, high=high)
+    change = Metric(
+        name="change", value=(low + high) / 2, model="personalized", variant="since federated",
+        interval=interval,
+    )  # fmt: skip
+    return Section(key="change", title="", metrics=(change,))
+
+
+def test_what_luck_may_have_done_is_called_neither_worse_nor_better(example):
+    """A run that personalizing brings 0.2 points is not called worse where phones cannot tell."""
+    raised = example.errors(federated=0.279, personalized=0.281)
+
+    def said(low, high):
+        found = example.changed_sections(example.summary(), raised, told(low, high))
+        return " ".join(setbacks(found))
+
+    assert "Personalizing changed nothing that 60 held-out phones can tell" in said(-0.02, 0.024)
+    assert "27.9 % (federated), 28.1 % (personalized)" in said(-0.02, 0.024)
+    assert "between -2.0 and +2.4 points" in said(-0.02, 0.024)
+    assert "Personalizing made it worse: " in said(0.001, 0.024)
+    assert "Personalizing" not in said(-0.02, -0.001)
+    assert "made it worse" in " ".join(
+        setbacks(example.changed_sections(example.summary(), raised))
     )
 
 
