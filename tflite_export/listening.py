@@ -39,6 +39,13 @@ class Listener:
         self.spec = FrontendSpec(**self.card["frontend"])
         self.reset()
 
+    @property
+    def warm_up_hops(self) -> int:
+        """Hops after a reset whose answers, over a clip and its left context, reach behind it."""
+        frames = int(self.card["context_frames"]) + self.spec.frames_per_clip
+        overlap = self.spec.window_samples - self.spec.hop_samples
+        return frames - 1 + -(-overlap // self.spec.hop_samples)
+
     def reset(self) -> None:
         """Forgets what was heard."""
         self._model.call("reset")

@@ -3,6 +3,7 @@
 heard = RingBuffer(seconds=4.0, rate_hz=16_000)
 heard.write(block)                 # int16, as it comes from the microphone
 heard.last(1.0)                    # a copy of the last second
+heard.since(position)              # a copy of what came after that sample
 heard.clear()
 """
 
@@ -31,11 +32,21 @@ class RingBuffer:
         require(rate_hz * seconds >= 1, "a buffer must hold a sample", rate_hz=rate_hz)
         self.rate_hz = rate_hz
         self._samples: Samples = np.zeros(round(seconds * rate_hz), dtype=np.int16)
-        self._written = 0
+        self._written = self._cleared = 0
+
+    @property
+    def written(self) -> int:
+        """Samples that were ever written: the position behind the newest one."""
+        return self._written
+
+    @property
+    def capacity(self) -> int:
+        """Samples that fit."""
+        return len(self._samples)
 
     def __len__(self) -> int:
         """Samples that are held."""
-        return min(self._written, len(self._samples))
+        return min(self._written - self._cleared, len(self._samples))
 
     def __repr__(self) -> str:
         return f"RingBuffer({len(self)} of {len(self._samples)} samples)"
@@ -51,7 +62,8 @@ class RingBuffer:
         """
         right = block.dtype == np.int16 and block.ndim == 1
         require(right, "a block must be int16 of one dimension", dtype=block.dtype.name)
-        block = block[-len(self._samples) :] if len(block) > len(self._samples) else block
+        skipped = max(0, len(block) - len(self._samples))
+        block, self._written = block[skipped:], self._written + skipped
         place = self._written % len(self._samples)
         first = min(len(block), len(self._samples) - place)
         self._samples[place : place + first] = block[:first]
@@ -67,10 +79,24 @@ class RingBuffer:
         wanted = round(seconds * self.rate_hz)
         held = len(self) / self.rate_hz
         require(0 < wanted <= len(self), f"seconds must be in (0, {held:g}]", seconds=seconds)
-        end = self._written % len(self._samples)
-        return np.roll(self._samples, -end)[-wanted:].copy()
+        return self.since(self._written - wanted)
+
+    def since(self, position: int) -> Samples:
+        """A copy of the samples from a position on, oldest first, shape (n,); its owner clears it.
+
+        Args:
+          position: counted like `written`.
+
+        Raises:
+          ValueError: if the sample there is overwritten, or was never written.
+        """
+        oldest = self._written - len(self)
+        rule = f"position must be in [{oldest}, {self._written}]"
+        require(oldest <= position <= self._written, rule, position=position)
+        places = np.arange(position, self._written) % len(self._samples)
+        return self._samples[places]
 
     def clear(self) -> None:
-        """Overwrites everything with zeros."""
+        """Overwrites everything with zeros; positions go on from there."""
         self._samples[:] = 0
-        self._written = 0
+        self._cleared = self._written

@@ -16,12 +16,15 @@ Kind = Literal[
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+ClipFormat = Literal["flac", "opus"]
+"""FLAC keeps every bit; Opus takes a quarter of its bytes for a word."""
+
 DAY_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Days after which records of each kind are destroyed, used or not.
+    """Days after which records of each kind are destroyed, used or not; and how clips are kept.
 
     Attributes:
       clip: audio that a trigger kept.
@@ -33,6 +36,7 @@ class Retention:
       parcel: a payload on its way out.
       debug: of the debug cohort.
       clips_until_trained: whether a clip is destroyed as soon as a round has trained on it.
+      clip_format: "flac" or "opus", of clips that come in; either is opened.
 
     Raises:
       ValueError: if a number of days is not positive and finite.
@@ -47,6 +51,7 @@ class Retention:
     parcel: Positive = 1.0
     debug: Positive = 3.0
     clips_until_trained: bool = True
+    clip_format: ClipFormat = "flac"
 
     def __post_init__(self) -> None:
         """Checks the numbers."""

@@ -36,6 +36,22 @@ def test_what_is_cleared_is_gone_and_a_copy_is_the_callers():
     assert len(buffer) == 0
 
 
+def test_what_came_after_a_position_is_whole_or_refused():
+    """Also where one block is longer than the buffer: positions count every sample."""
+    said = np.arange(1, 400, dtype=np.int16)
+    for blocks in ([30, 90], [10, 250], [60, 60, 60]):
+        buffer, begin = RingBuffer(seconds=0.1, rate_hz=1000), 0
+        for block in blocks:
+            buffer.write(said[begin : begin + block])
+            begin += block
+        assert buffer.written == begin
+        for position in (begin - 100, begin - 41, begin):
+            np.testing.assert_array_equal(buffer.since(position), said[position:begin])
+        for position in (begin - 101, begin + 1):
+            with pytest.raises(ValueError, match="position must be in"):
+                buffer.since(position)
+
+
 def test_it_has_no_way_to_disk():
     buffer = RingBuffer(seconds=0.1, rate_hz=1000)
     for way in (pickle.dumps, copy.copy, copy.deepcopy):

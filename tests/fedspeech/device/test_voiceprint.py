@@ -3,15 +3,18 @@
 import copy
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 from phone import AREA, Phone
 
-from fedspeech.device.egress import Door
+from fedspeech.device.egress import AggregateCounts, Door, ProtectedUpdate, ProtocolMessage
+from fedspeech.device.key_store import SoftwareKeyStore
 from fedspeech.device.speaker_space import _SHRINKAGE, SpeakerSpace, _discriminants
+from fedspeech.device.store import Store
 from fedspeech.device.voiceprint import Voiceprint
-from fedspeech.errors import ConsentMissing, EgressRefused, StoreRefused
+from fedspeech.errors import ConsentMissing, EgressRefused, StoreForeign, StoreRefused
 
 MELS, FRAMES = 8, 20
 
@@ -168,3 +171,43 @@ def test_what_is_no_speech_is_refused(space, frames, said):
 def test_too_few_public_speakers_are_refused():
     with pytest.raises(ValueError, match="six speakers"):
         SpeakerSpace.fit(*public(range(100, 105)))
+
+
+def test_at_rest_it_opens_with_a_key_of_the_devices_key_store_alone(tmp_path, space, owner):
+    """No file of the phone holds it; without the key store, or with another, it is lost."""
+    phone = Phone(tmp_path)
+    phone.agree("personalization")
+    content = owner._center.tobytes()
+    record = owner.keep(phone.vault, area=AREA)
+    phone.store.close()
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 2
+    assert not [file for file in files if content[:16] in file.read_bytes()]
+    shutil.copytree(tmp_path / "phone", tmp_path / "stolen")
+    with pytest.raises(StoreForeign):
+        Store(tmp_path / "stolen", SoftwareKeyStore(tmp_path / "keys of a thief"))
+    phone = Phone(tmp_path)
+    Voiceprint.open(space, phone.vault, record, area=AREA).delete(phone.vault)
+    phone.store.close()
+    with pytest.raises(StoreForeign):  # its key is destroyed: a copy from before is of no use
+        Store(tmp_path / "stolen", SoftwareKeyStore(tmp_path / "keys"))
+
+
+def test_no_type_that_the_door_lets_out_can_carry_it(tmp_path, owner):
+    """Neither the voiceprint nor its numbers, as what they are or dressed as a payload."""
+    phone = Phone(tmp_path)
+    phone.agree()
+    phone.agree("analytics")
+    numbers = owner._center
+    door = Door(consents=phone.consents, area=AREA, vector_length=len(numbers), bits=20,
+                stages={"share": 4096})  # fmt: skip
+    for inside in (owner, numbers, numbers.astype(np.float32).view(np.uint32), numbers.tobytes()):
+        for payload in (
+            inside,
+            ProtectedUpdate(round_id=bytes(16), words=inside),
+            AggregateCounts(round_id=bytes(16), words=inside),
+            ProtocolMessage(round_id=bytes(16), purpose="analytics", stage="voiceprint",
+                            body=bytes(8)),
+        ):  # fmt: skip
+            with pytest.raises(EgressRefused):
+                door.let_out(payload, made_s=0)
