@@ -110,7 +110,7 @@ _PROMISES = (
     ("We cannot show that old recordings are destroyed.", "yes",
      "Recordings have a last day. After it, or when you ask, nobody can open them again."),
     ("We cannot show that nothing is kept before you agree.", "yes",
-     "nothing is kept before you agree, and you may take that back."),
+     "Nothing is kept before you agree, and you may take that back."),
     ("The server may see what your phone alone sends.", "yes",
      "The server sees sums of many phones and never what yours alone sent."),
     ("What your phone sends is not hidden by noise that nobody can compute.", "yes",
