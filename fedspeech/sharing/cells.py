@@ -11,11 +11,13 @@ is the rule `cell-by-subtraction`; here are two tables, or two releases.
 
 from __future__ import annotations
 
+import bisect
+import functools
 import itertools
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,23 +68,39 @@ def cells_of(artifact: Artifact) -> list[Release]:
 
 def _cells(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[Cell]:
     for where, row in rows:
-        for key, value in row.items():
-            if key.lower() in PEOPLE and isinstance(value, int | float) and value is not True:
-                yield Cell(frozenset(_conditions(row)), value, f"{where}.{key}".lstrip("."))
+        conditions: Conditions | None = None
+        for key in counted_keys(tuple(row)):
+            value = row[key]
+            if isinstance(value, int | float) and value is not True:
+                conditions = frozenset(_conditions(row)) if conditions is None else conditions
+                yield Cell(conditions, value, f"{where}.{key}".lstrip("."))
+
+
+@functools.lru_cache(maxsize=1024)
+def counted_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of an object that count people."""
+    return tuple(key for key in keys if key.lower() in PEOPLE)
 
 
 def _conditions(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What people of a row have in common; a figure's own name and unit are no part of it."""
     for key, value in row.items():
-        if not isinstance(value, str) or not value.strip() or key.lower() in DESCRIPTIONS:
+        if type(value) is not str or (condition := _condition(key, value)) is None:
             continue
-        if key.lower() in {"name", "model", "variant"} and "unit" in row:
-            continue
-        plain = value.strip().casefold()
-        if key.lower() == "segment" and ":" in plain:
-            yield tuple(part.strip() for part in plain.split(":", 1))  # type: ignore[misc]
-        elif plain not in TOTALS:
-            yield key.casefold(), plain
+        if "unit" not in row or key.lower() not in {"name", "model", "variant"}:
+            yield condition
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _condition(key: str, value: str) -> tuple[str, str] | None:
+    """What a key and a word say of people; None: nothing, or of all of them."""
+    plain = value.strip().casefold()
+    if not plain or key.lower() in DESCRIPTIONS:
+        return None
+    if key.lower() == "segment" and ":" in plain:
+        attribute, part = plain.split(":", 1)
+        return attribute.strip(), part.strip()
+    return None if plain in TOTALS else (key.casefold(), plain)
 
 
 def isolated(
@@ -92,45 +110,86 @@ def isolated(
 
     What follows from one table alone is not said.
     """
-    alone = {found for source in (*earlier, *new) for found in _followed(source, k_min)}
     known = [Cell(cell.conditions, cell.people) for source in earlier for cell in source]
     both = [*known, *itertools.chain.from_iterable(new)]
-    yield from dict.fromkeys(found for found in _followed(both, k_min) if found not in alone)
+    found = dict.fromkeys(_followed(both, k_min))
+    if found and len(earlier) + len(new) > 1:
+        alone = {each for source in (*earlier, *new) for each in _followed(source, k_min)}
+        yield from (each for each in found if each not in alone)
 
 
 def _followed(cells: Sequence[Cell], k_min: int) -> Iterator[tuple[str, str]]:
     by_conditions = defaultdict(list)
     for cell in cells:
         by_conditions[cell.conditions].append(cell)
-    for one, other, why in _pairs(cells, by_conditions):
-        if 0.5 < abs(one.people - other.people) < k_min and (where := one.where or other.where):
-            yield where, f"{why} of fewer than {k_min} people follows by subtraction"
+    counts = {conditions: _Counts(same) for conditions, same in by_conditions.items()}
+    for conditions, same in by_conditions.items():
+        around = [("a change", counts[conditions])]
+        around += [("the rest", counts[wider]) for wider in _wider(conditions, counts)]
+        for cell, (why, others) in itertools.product(same, around):
+            if where := others.near(cell, k_min):
+                yield where, f"{why} of fewer than {k_min} people follows by subtraction"
+    for outer, inner in _ranges(by_conditions):
+        for cell in by_conditions[outer]:
+            if where := counts[inner].near(cell, k_min):
+                yield (
+                    where,
+                    f"the rest of a range of fewer than {k_min} people follows by subtraction",
+                )
     newest = {conditions: same[-1] for conditions, same in by_conditions.items()}
     yield from _parts(newest, k_min)
     if len(newest) <= MOST_SOLVED:
         yield from _solved(list(newest.values()), k_min)
 
 
-def _pairs(
-    cells: Sequence[Cell], by_conditions: Mapping[Conditions, Sequence[Cell]]
-) -> Iterator[tuple[Cell, Cell, str]]:
-    """Two counts of one cell, a cell within another, a range within another."""
+class _Counts:
+    """Numbers of people of one cell in several tables and releases, in order."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        ordered = sorted((cell.people, cell.where) for cell in cells)
+        self._all = _in_order(ordered)
+        self._new = _in_order([each for each in ordered if each[1]])
+
+    def near(self, cell: Cell, k_min: int) -> str:
+        """Where a number that differs from a cell's by fewer than `k_min` was given away.
+
+        The place is the cell's own, if it is new; "" where there is none.
+        """
+        people, places = self._all if cell.where else self._new
+        above = bisect.bisect_right(people, cell.people + 0.5)
+        below = bisect.bisect_left(people, cell.people - 0.5) - 1
+        for place in (above, below):
+            if 0 <= place < len(people) and abs(people[place] - cell.people) < k_min:
+                return cell.where or places[place]
+        return ""
+
+
+def _in_order(counts: Sequence[tuple[float, str]]) -> tuple[list[float], list[str]]:
+    return [people for people, _ in counts], [where for _, where in counts]
+
+
+def _wider(conditions: Conditions, known: Collection[Conditions]) -> Iterator[Conditions]:
+    """Known cells that contain a cell: those with fewer of its conditions."""
+    if len(known) < 2 ** len(conditions):
+        yield from (wider for wider in known if wider < conditions)
+        return
+    for size in range(len(conditions)):
+        for wider in map(frozenset, itertools.combinations(conditions, size)):
+            if wider in known:
+                yield wider
+
+
+def _ranges(known: Iterable[Conditions]) -> Iterator[tuple[Conditions, Conditions]]:
+    """Known cells that are alike but for a range of one that lies within that of the other."""
     ranges = defaultdict(list)
-    for cell in cells:
-        for other in by_conditions[cell.conditions]:
-            yield cell, other, "a change"
-        for size in range(len(cell.conditions)):
-            for wider in itertools.combinations(sorted(cell.conditions), size):
-                for outside in by_conditions.get(frozenset(wider), ()):
-                    yield cell, outside, "the rest"
-        for condition in cell.conditions:
+    for conditions in known:
+        for condition in conditions:
             if (span := _span(condition[1])) is not None:
-                group = (condition[0], cell.conditions - {condition})
-                ranges[group].append((span, cell))
+                ranges[condition[0], conditions - {condition}].append((span, conditions))
     for spans in ranges.values():
         for (outer, one), (inner, two) in itertools.permutations(spans, 2):
             if outer != inner and outer[0] <= inner[0] and inner[1] <= outer[1]:
-                yield one, two, "the rest of a range"
+                yield one, two
 
 
 def _parts(newest: Mapping[Conditions, Cell], k_min: int) -> Iterator[tuple[str, str]]:

@@ -12,15 +12,24 @@ import numpy as np
 
 from fedspeech.errors import ChainDamaged
 from fedspeech.hash_chain import HashChain
+from fedspeech.sharing.artifact import Sought
 from fedspeech.sharing.finding import Candidate, Found
 from fedspeech.sharing.manifest import TIERS
 
-_EPSILON = re.compile(r"(?:\bepsilon\b|\beps\b|ε)[^.\d]{0,40}(\d+(?:\.\d+)?)", re.I)
-_PRIVATE = re.compile(
-    r"differential(?:ly)?[ -]privat?e?|differential privacy|\beps(?:ilon)?-l?dp\b|anonymi[sz]ed|"
-    r"\banonymous\b|fully private|no personal data", re.I,
+_EPSILON = Sought(
+    re.compile(r"(?:\bepsilon\b|\beps\b|ε)[^.\d]{0,40}(\d+(?:\.\d+)?)", re.I), parts=("eps", "ε")
+)
+_PRIVATE = Sought(
+    re.compile(
+        r"differential(?:ly)?[ -]privat?e?|differential privacy|\beps(?:ilon)?-l?dp\b|"
+        r"anonymi[sz]ed|\banonymous\b|fully private|no personal data", re.I,
+    ),
+    parts=("differential", "eps", "anonym", "fully private", "no personal data"),
 )  # fmt: skip
-_TOKENS = re.compile(r"\btokens?\b|\bcodebooks?\b|\bcodecs?\b", re.I)
+_TOKENS = Sought(
+    re.compile(r"\btokens?\b|\bcodebooks?\b|\bcodecs?\b", re.I),
+    parts=("token", "codebook", "codec"),
+)
 _PROMISE = re.compile(
     r"\bl?dp\b|differential|\bepsilon\b|\beps\b|ε|anonym|\bprivate\b|unlinkab", re.I
 )  # fmt: skip
@@ -97,15 +106,14 @@ def privacy_claim(shared: Candidate) -> Found:
                 where,
                 (f"an epsilon of {epsilon:g} is claimed, and the ledger's is {claim.epsilon:g}"),
             )
-    for where, row in shared.artifact.objects():
-        if any(_CLAIM_KEYS.match(key) for key in row):
-            names = {key.lower() for key in row}
-            missing = [
-                word for word in ("delta", "mechanism", "relation")
-                if not any(name.startswith(word) for name in names)
-            ]  # fmt: skip
-            if missing:
-                yield where or "document", f"an epsilon without {', '.join(missing)}"
+    for where, row, _ in shared.artifact.objects_with(_CLAIM_KEYS.match):
+        names = {key.lower() for key in row}
+        missing = [
+            word for word in ("delta", "mechanism", "relation")
+            if not any(name.startswith(word) for name in names)
+        ]  # fmt: skip
+        if missing:
+            yield where or "document", f"an epsilon without {', '.join(missing)}"
     if claim is None:
         return
     if claim.epsilon is not None and claim.epsilon > shared.policy.epsilon:
@@ -125,9 +133,9 @@ def token_claim(shared: Candidate) -> Found:
     A codec may be trained with Laplace noise, and its tokens are made without. A denial is found
     too: whoever reads half a sentence reads a promise.
     """
-    for where, text in shared.artifact.strings():
+    for where, text in shared.artifact.strings(_TOKENS):
         for sentence in re.split(r"[.!?;](?:\s|$)|\n", text):
-            if _TOKENS.search(sentence) and _PROMISE.search(sentence):
+            if _TOKENS.pattern.search(sentence) and _PROMISE.search(sentence):
                 yield where, "privacy is spoken of in one sentence with tokens of speech"
 
 
@@ -189,13 +197,13 @@ def log_chain(shared: Candidate) -> Found:
 
 def _claimed(shared: Candidate) -> Iterator[tuple[str, float | None]]:
     """Places that speak of privacy, and the epsilon where they give one."""
-    for leaf in shared.artifact.leaves():
-        if _CLAIM_KEYS.match(leaf.key) and isinstance(leaf.value, int | float):
+    for leaf in shared.artifact.leaves_of(_CLAIM_KEYS.match):
+        if isinstance(leaf.value, int | float):
             yield leaf.where, float(leaf.value)
-    for where, text in shared.artifact.strings():
-        found = list(_EPSILON.finditer(text))
+    for where, text in shared.artifact.strings(_EPSILON, _PRIVATE):
+        found = list(_EPSILON.pattern.finditer(text))
         yield from ((where, float(each[1])) for each in found)
-        if not found and _PRIVATE.search(text):
+        if not found and _PRIVATE.pattern.search(text):
             yield where, None
 
 

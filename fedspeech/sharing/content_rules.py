@@ -9,44 +9,54 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from fedspeech.sharing.artifact import Artifact
+from fedspeech.sharing.artifact import Artifact, Sought
 from fedspeech.sharing.finding import Candidate, Found
 from fedspeech.sharing.reading import AUDIO
 from fedspeech.sharing.schema import keys_of
 
 UNIT_LENGTH = 16  # components from which a vector of length 1 is taken for a voice
-_FOR_SOUND = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-_FOR_BYTES = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+_FOR_SOUND = Sought(re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"))
+_FOR_BYTES = Sought(re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}"))
 _DIGEST = re.compile(
     r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
 )
 _SCRIPT_HASH = re.compile(r"sha256-[A-Za-z0-9+/]{43}=?")  # in the policy of a page
-_NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?[\s,;|]+){16,}[-+]?\d+(?:\.\d+)?", re.I)
 _TIMES = (
-    re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d"),
-    re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-3]):[0-5]\d(?![\d:]*[\w.]*:)"),
-    re.compile(r"(?<!\d)20\d{6}[-_T]?[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d)"),
+    Sought(re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d")),
+    Sought(re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-3]):[0-5]\d(?![\d:]*[\w.]*:)"), parts=(":",)),
+    Sought(re.compile(r"(?<!\d)20\d{6}[-_T]?[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d)")),
 )
 _TIME_KEY = re.compile(r"time|date|stamp|when|created|started|ended|_at$|(^|_)ts$", re.I)
 _PATHS = (
-    re.compile(r"(?<![\w.:/<-])/(?:[\w.@+-]+/)+[\w.@+-]*"),
-    re.compile(r"(?<![\w/])/(?:home|root|Users|tmp|var|mnt|data|opt|etc|srv|media|work)(?:/|\b)"),
-    re.compile(r"(?<!\w)[A-Za-z]:[\\/]\w"),
-    re.compile(r"\\\\\w+\\\w"),
-    re.compile(r"(?<!\w)~[\w-]*/"),
-    re.compile(r"file://", re.I),
+    Sought(re.compile(r"(?<![\w.:/<-])/(?:[\w.@+-]+/)+[\w.@+-]*"), parts=("/",)),
+    Sought(
+        re.compile(
+            r"(?<![\w/])/(?:home|root|Users|tmp|var|mnt|data|opt|etc|srv|media|work)(?:/|\b)"
+        ),
+        parts=("/",),
+    ),
+    Sought(re.compile(r"(?<!\w)[A-Za-z]:[\\/]\w"), parts=(":",)),
+    Sought(re.compile(r"\\\\\w+\\\w"), parts=("\\",)),
+    Sought(re.compile(r"(?<!\w)~[\w-]*/"), parts=("~",)),
+    Sought(re.compile(r"file://", re.I), parts=("file://",)),
 )
-_AUDIO_NAME = re.compile(
-    r"\w\.(?:wav|wave|flac|mp3|ogg|oga|opus|m4a|aac|amr|aiff?|au|caf|sph|wma|3gp|webm)\b", re.I
+_AUDIO_NAME = Sought(
+    re.compile(
+        r"\w\.(?:wav|wave|flac|mp3|ogg|oga|opus|m4a|aac|amr|aiff?|au|caf|sph|wma|3gp|webm)\b", re.I
+    )
 )
-_ADDRESS = re.compile(
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f:]*:[0-9a-f]*:[0-9a-f:.]*)(?![\w:]|\.\d)", re.I
+_ADDRESS = (
+    Sought(re.compile(r"(?<![\w.:])\d{1,3}(?:\.\d{1,3}){3}(?![\w:]|\.\d)")),
+    Sought(
+        re.compile(r"(?<![\w.:])[0-9a-f:]*:[0-9a-f]*:[0-9a-f:.]*(?![\w:]|\.\d)", re.I), parts=(":",)
+    ),
 )
-_MAC = re.compile(r"(?<![\w:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:])", re.I)
+_MAC = Sought(
+    re.compile(r"(?<![\w:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:])", re.I), parts=(":", "-")
+)
 
 
 def file_type(shared: Candidate) -> Found:
@@ -87,7 +97,7 @@ def long_array(shared: Candidate) -> Found:
     """No list of numbers above the policy's length, and none with one number for each person."""
     most = shared.policy.most_numbers
     people = shared.manifest.contributors if shared.manifest else 0
-    for where, numbers in _vectors(shared.artifact):
+    for where, numbers in shared.artifact.numbers:
         if len(numbers) > most:
             yield where, f"a list has at most {most} numbers, got {len(numbers)}"
         elif len(numbers) == people:
@@ -96,8 +106,10 @@ def long_array(shared: Candidate) -> Found:
 
 def unit_vector(shared: Candidate) -> Found:
     """No vector of length 1, as embeddings of voices are."""
-    for where, numbers in _vectors(shared.artifact):
-        if len(numbers) >= UNIT_LENGTH and abs(float(np.linalg.norm(numbers)) - 1) < 1e-3:
+    for where, numbers in shared.artifact.numbers:
+        if len(numbers) < UNIT_LENGTH or np.array_equal(numbers, np.round(numbers)):
+            continue
+        if abs(float(np.linalg.norm(numbers)) - 1) < 1e-3:
             yield where, f"{len(numbers)} numbers of length 1, as a voice's embedding is"
 
 
@@ -113,11 +125,10 @@ def unknown_key(shared: Candidate) -> Found:
 
 def fine_time(shared: Candidate) -> Found:
     """No time finer than a day."""
-    for where, text in shared.artifact.strings():
-        if any(pattern.search(text) for pattern in _TIMES):
-            yield where, "a time finer than a day"
-    for leaf in shared.artifact.leaves():
-        if _is_number(leaf.value) and _TIME_KEY.search(leaf.key):
+    for where, _ in shared.artifact.strings(*_TIMES):
+        yield where, "a time finer than a day"
+    for leaf in shared.artifact.leaves_of(_TIME_KEY.search):
+        if _is_number(leaf.value):
             seconds = abs(float(leaf.value or 0))
             if any(5e8 < seconds / unit < 4.2e9 for unit in (1, 1e3, 1e6, 1e9)):
                 yield leaf.where, "a time in seconds or finer"
@@ -125,22 +136,21 @@ def fine_time(shared: Candidate) -> Found:
 
 def local_path(shared: Candidate) -> Found:
     """No path of a machine."""
-    for where, text in shared.artifact.strings():
-        if any(pattern.search(text) for pattern in _PATHS):
-            yield where, "a path of a machine"
+    for where, _ in shared.artifact.strings(*_PATHS):
+        yield where, "a path of a machine"
 
 
 def audio_file_name(shared: Candidate) -> Found:
     """No name of a recording."""
-    for where, text in shared.artifact.strings():
-        if _AUDIO_NAME.search(text):
-            yield where, "the name of a recording"
+    for where, _ in shared.artifact.strings(_AUDIO_NAME):
+        yield where, "the name of a recording"
 
 
 def network_address(shared: Candidate) -> Found:
     """No address of a machine in a network."""
-    for where, text in shared.artifact.strings():
-        if _MAC.search(text) or any(_is_address(found[0]) for found in _ADDRESS.finditer(text)):
+    for where, text in shared.artifact.strings(_MAC, *_ADDRESS):
+        numbers = (found[0] for each in _ADDRESS for found in each.pattern.finditer(text))
+        if _MAC.pattern.search(text) or any(map(_is_address, numbers)):
             yield where, "an address of a machine"
 
 
@@ -155,42 +165,14 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _vectors(artifact: Artifact) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Lists of numbers, nested ones flattened, and runs of numbers in texts."""
-    for where, values in artifact.lists():
-        flat = list(_flat(values))
-        if len(flat) > 1 and all(_is_number(value) for value in flat):
-            yield where, np.array(flat, dtype=np.float64)
-    for where, numbers in _numbers_by_key(artifact):
-        yield where, np.array(numbers, dtype=np.float64)
-    for where, text in artifact.strings():
-        for found in _NUMBERS.finditer(text):
-            yield where, np.array(re.split(r"[\s,;|]+", found[0]), dtype=np.float64)
-
-
-def _numbers_by_key(artifact: Artifact) -> Iterator[tuple[str, list[float]]]:
-    """Objects whose values are numbers only: a list under other names."""
-    for where, found in artifact.objects():
-        if len(found) >= UNIT_LENGTH and all(_is_number(value) for value in found.values()):
-            yield where or "document", list(found.values())
-
-
-def _flat(values: list[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list):
-            yield from _flat(value)
-        else:
-            yield value
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _decoded(artifact: Artifact, encoded: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+def _decoded(artifact: Artifact, encoded: Sought) -> Iterator[tuple[str, bytes]]:
     """What stands in texts as base64, without digests."""
-    for where, text in artifact.strings():
-        for found in encoded.finditer(text):
+    for where, text in artifact.strings(encoded):
+        for found in encoded.pattern.finditer(text):
             if (decoded := _from_base64(found[0])) is not None:
                 yield where, decoded
 

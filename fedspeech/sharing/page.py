@@ -51,6 +51,10 @@ class _Parser(HTMLParser):
         self.inside: str | None = None  # name of JSON, or "" of what runs
         self._script: list[str] = []
 
+    def updatepos(self, i: int, j: int) -> int:
+        """Counts no lines: nobody asks for them, and they are a tenth of the time."""
+        return j
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.words += [value for value in given.values() if value]

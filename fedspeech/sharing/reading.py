@@ -197,10 +197,12 @@ def _table(text: str, delimiter: str) -> list[dict[str, Any]]:
 
 
 def _cell(text: str) -> str | float | None:
-    if not text.strip():
+    if not text or text.isspace():
         return None
+    if text[0].isalpha():
+        return text
     try:
-        found = float(text) if any(mark in text for mark in ".eE") else int(text)
+        found = int(text) if text.lstrip("+- ").isdecimal() else float(text)
     except ValueError:
         return text
     return found if math.isfinite(found) else text

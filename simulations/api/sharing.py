@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from fedspeech.sharing.finding import Finding
     from fedspeech.sharing.policy import Policy
 
+_WORTH_WORKERS = 8 << 20  # bytes
 MANIFEST = ".manifest.json"
 """What is appended to the name of an artifact for its manifest."""
 
@@ -235,8 +238,31 @@ def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
     ]  # fmt: skip
     if not artifacts:
         raise FedspeechError(f"{root} holds no file to check")
-    checks = [_check(each, None, held, str(each.relative_to(root))) for each in artifacts]
+    checks = _check_all(artifacts, held, root)
     return ShareRecheck((*checks, *(_gone(each, root) for each in alone)))
+
+
+def _check_all(files: Sequence[Path], policy: Policy, root: Path) -> list[ShareCheck]:
+    """Checks many files; on all cores where they are large enough to pay for the processes."""
+    check = functools.partial(_check_below, policy=policy, root=root)
+    if sum(file.stat().st_size for file in files if file.exists()) < _WORTH_WORKERS:
+        return list(map(check, files))
+    from fedspeech.training.workers import WorkerPool, worker_deaths_said
+
+    with (
+        worker_deaths_said("not every file was checked"),
+        WorkerPool(min(os.cpu_count() or 1, len(files)), _prepared) as pool,
+    ):
+        return list(pool.map(check, files))
+
+
+def _prepared() -> None:
+    """Loads the rules before files wait for them."""
+    import fedspeech.sharing.gate  # noqa: F401
+
+
+def _check_below(file: Path, policy: Policy, root: Path) -> ShareCheck:
+    return _check(file, None, policy, str(file.relative_to(root)))
 
 
 def _check(file: Path, manifest: Path | None, policy: Policy, name: str = "") -> ShareCheck:

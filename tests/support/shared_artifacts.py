@@ -235,6 +235,15 @@ def bad():
         "sound as base64": ("no-audio", in_json(rows(note=encoded(sound()[:14])))),
         "bytes as base64": ("encoded-data", in_json(rows(note=encoded(bytes(range(90, 200)))))),
         "a hundred numbers": ("long-array", in_json({"rows": long})),
+        "a hundred numbers and a gap": ("long-array", in_json({"rows": [*long, None]})),
+        "a hundred numbers, one of them endless": (
+            "long-array", case("table.json", json.dumps({"rows": long})[:-2] + ", 1e999]}")
+        ),
+        "a column that the first row lacks": (
+            "long-array",
+            in_json({"rows": [{"word": "w"}, *({"word": "w", "value": n} for n in long)]}),
+        ),
+        "a hundred answers of yes or no": ("long-array", in_json({"rows": [True, False] * 50})),
         "a hundred numbers in rows": ("long-array", in_json({"rows": np.eye(10).tolist()})),
         "a hundred rows of one number": (
             "long-array", case("t.csv", "value\n" + "\n".join(map(str, long)) + "\n")
@@ -297,6 +306,14 @@ def bad():
                          row(accent="all", phones=252))),
         ),
         "by two columns": ("cell-by-subtraction", in_json({"rows": both})),
+        "missing part of an earlier round": (
+            "cell-by-subtraction",
+            in_json({"rows": [
+                {"round": n, "accent": accent, "phones": phones}
+                for n, total in ((1, 144), (2, 140))
+                for accent, phones in (("north", 60), ("south", 80), ("all", total))
+            ]}, policy=replace(POLICY, keys=("round",))),
+        ),
         "in an object": (
             "cell-by-subtraction",
             in_json({"phones": {"total": 104, "north": 60, "south": 40}},
@@ -309,6 +326,11 @@ def bad():
         "row of a speaker": (
             "row-per-person",
             in_json({"rows": [{"speaker": "a", "count": 30}, {"speaker": "b", "count": 40}]},
+                    policy=replace(POLICY, keys=("speaker",))),
+        ),
+        "row of a speaker, after others": (
+            "row-per-person",
+            in_json({"rows": [{"count": 50}, {"speaker": "a", "count": 30}]},
                     policy=replace(POLICY, keys=("speaker",))),
         ),
         "as many rows as people": (
