@@ -86,6 +86,26 @@ def test_a_cell_that_prints_something_else_is_noticed(tmp_path):
                 run_cells(book, {})
 
 
+@pytest.mark.parametrize(
+    ("said", "near"), [("77.1 %", True), ("1.0%", True), ("4.0%", False), ("1 1.0%", False)]
+)
+def test_figures_of_a_trained_model_are_taken_nearly_where_a_page_says_so(said, near, tmp_path):
+    """Processors round sums differently; an epsilon is the same on all of them."""
+    printed = said if said.startswith("77") else "1.4%"
+    page = f"```sh\necho '{printed}'\n```\n\n```text near\n{said}\n```\n"
+    book = tmp_path / "a.ipynb"
+    book.write_text(notebook(cells_of_page(page)), "utf-8")
+    if near:
+        run_cells(book, {})
+    else:
+        with pytest.raises(AssertionError, match="stored:"):
+            run_cells(book, {})
+    book.write_text(notebook(cells_of_page(page.replace("text near", "text"))), "utf-8")
+    if said != printed:
+        with pytest.raises(AssertionError, match="stored:"):
+            run_cells(book, {})
+
+
 @pytest.mark.slow
 def test_a_script_with_code_of_its_own_runs(tmp_path):
     """A class in a file is hashed with the file, one that was typed by its functions."""

@@ -9,9 +9,11 @@ see the file to its end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedspeech.errors import FedspeechError
 from fedspeech.files import read_at_most
 from fedspeech.sharing import claim_rules, content_rules, people_rules, release_rules
 from fedspeech.sharing.finding import Candidate, Finding, Rule, rule_id
@@ -55,6 +57,16 @@ RULES: tuple[Rule, ...] = (
 UNREADABLE = "unreadable"
 MOST_FINDINGS = 20
 """Findings of one rule that are listed; what follows is counted."""
+
+
+class GateRefused(FedspeechError):
+    """A file does not pass the gate; it was not written."""
+
+    @classmethod
+    def of(cls, name: str, findings: Sequence[Finding]) -> GateRefused:
+        """Says which rules refuse a file, where and why."""
+        listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
+        return cls(f"{name} does not pass the gate; nothing was written\n{listed}")
 
 
 @dataclass(frozen=True)

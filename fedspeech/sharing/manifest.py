@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from fedspeech.hash_chain import Head
+from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.rollout.checked_json import canonical_json
 from fedspeech.rollout.signing import PrivateKey, signed_by
 
@@ -51,6 +52,17 @@ class PrivacyClaim:
     mechanism: str
     relation: str
     ledger_head: str
+
+    @classmethod
+    def of(cls, guarantee: Guarantee, ledger_head: str) -> PrivacyClaim | None:
+        """What a guarantee promises whoever reads models; None: nothing, there is no noise."""
+        if not math.isfinite(guarantee.epsilon_release):
+            return None
+        return cls(
+            epsilon=guarantee.epsilon_release, delta=guarantee.delta,
+            mechanism=guarantee.mechanism, relation=guarantee.relation_release,
+            ledger_head=ledger_head,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused, FedspeechError
 from fedspeech.privacy.guarantee import Guarantee
 from simulations.api.records import Records
 from simulations.api.scenarios import runnable
@@ -192,18 +192,37 @@ class Run:
         """The folder of the adapter that ships: weights, configuration, model card."""
         return RunFolder(self.path).adapter
 
-    def report(self, *, publish: bool = False) -> Page:
+    def report(
+        self,
+        *,
+        publish: bool = False,
+        policy: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> Page:
         """Writes the report and returns it; in a notebook it shows inline.
 
         Args:
-          publish: leave out what only the operator may see.
+          publish: for everybody: leave out what only the operator may see, and write what passes
+            every rule of the gate (docs/sharing.md) or nothing.
+          policy: of the gate, a TOML file; None: the defaults of the public tier.
+          key: an Ed25519 key that signs a manifest beside the page; None: there is none beside it.
 
         Raises:
+          ArgumentRefused: if a policy or a key is given for the operator's page.
           FedspeechError: if a file of the run is damaged, or it cannot be published.
+          GateRefused: naming the rules that a page for everybody breaks.
         """
+        from fedspeech.rollout.signing import PrivateKey
+        from fedspeech.sharing.policy import Policy
+        from simulations.report.publishing import Gate
         from simulations.report.writing import write_report
 
-        return Page(write_report(self.path, publish=publish))
+        if (policy or key) and not publish:
+            raise ArgumentRefused("`policy` and `key` are of a page for everybody: set `publish`")
+        gate = Gate(key=PrivateKey.load(Path(key)) if key else None)
+        if policy:
+            gate = replace(gate, policy=Policy.load(Path(policy)))
+        return Page(write_report(self.path, publish, gate))
 
     def export(
         self,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,9 +203,10 @@ def share_check(
       FedspeechError: if the file cannot be read.
     """
     from fedspeech.sharing.policy import Policy
+    from simulations.report.publishing import with_our_scripts
 
     given = Path(manifest) if manifest is not None else None
-    return _check(Path(file), given, _with_our_scripts(Policy.load(Path(policy))))
+    return _check(Path(file), given, with_our_scripts(Policy.load(Path(policy))))
 
 
 def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
@@ -227,8 +227,9 @@ def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
       FedspeechError: if the folder holds no file, or one cannot be read.
     """
     from fedspeech.sharing.policy import Policy
+    from simulations.report.publishing import with_our_scripts
 
-    held = _with_our_scripts(Policy.load(Path(policy)))
+    held = with_our_scripts(Policy.load(Path(policy)))
     root = Path(folder)
     files = [each for each in sorted(root.rglob("*")) if not each.is_dir()]
     artifacts = [each for each in files if not each.name.endswith(MANIFEST)]
@@ -288,17 +289,3 @@ def _gone(manifest: Path, root: Path) -> ShareCheck:
 
     missing = Finding("artifact-missing", "file", "there is a manifest, and no artifact beside it")
     return ShareCheck(str(manifest.relative_to(root)), (missing,))
-
-
-def _with_our_scripts(policy: Policy) -> Policy:
-    """The policy with the code that pages of this project carry."""
-    return replace(policy, scripts=policy.scripts | frozenset(_digests()))
-
-
-def _digests() -> Sequence[str]:
-    from fedspeech.extras import lacking
-    from simulations.report.document import scripts
-
-    if lacking("plots"):
-        return ()
-    return [hashlib.sha256(script.encode()).hexdigest() for script in scripts()]

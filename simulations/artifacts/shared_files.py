@@ -29,7 +29,7 @@ from fedspeech.rollout.signing import PrivateKey
 from fedspeech.sharing.access_log import AccessLog, Visitor
 from fedspeech.sharing.claim_rules import norm_of
 from fedspeech.sharing.finding import Candidate
-from fedspeech.sharing.gate import check_content
+from fedspeech.sharing.gate import GateRefused, check_content
 from fedspeech.sharing.manifest import Manifest, PrivacyClaim, Tensor
 from fedspeech.sharing.policy import Policy
 from fedspeech.sharing.reading import read as read_artifact
@@ -39,10 +39,6 @@ from simulations.results.run_folder import Results, RunFolder, read
 from simulations.results.spent import account, stated
 
 SUMMARY, ADAPTER = "summary.json", "adapter.safetensors"
-
-
-class GateRefused(FedspeechError):
-    """A file of a run does not pass the gate; no file was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +114,7 @@ def _made(run: Path, policy: Policy, visitor: Visitor, seeded_noise: bool) -> _M
     common: dict[str, Any] = {
         "tier": policy.tier, "purpose": visitor.purpose, "contributors": job.plan.population,
         "consent_epoch": policy.revocation_epoch, "plan_fingerprint": job.plan.fingerprint,
-        "claim": _claim(guarantee, head), "parents": (parent,),
+        "claim": PrivacyClaim.of(guarantee, head), "parents": (parent,),
     }  # fmt: skip
     made = {SUMMARY: (_summary(results, guarantee, policy.k_min), _of_a_summary())}
     if policy.tier != "public":
@@ -139,8 +135,7 @@ def _passed(
         if findings:
             broken = ", ".join(sorted({each.rule for each in findings}))
             log.refuse(visitor, name, sha256, f"the gate: {broken}")
-            listed = "\n".join(f"  {each.rule}, {each.where}: {each.why}" for each in findings)
-            raise GateRefused(f"{name} does not pass the gate; nothing was written\n{listed}")
+            raise GateRefused.of(name, findings)
         given.append((name, sha256, counted(Candidate(read_artifact(name, content), said, policy))))
         files |= {name: content, f"{name}.manifest.json": said.write()}
     for name, sha256, cells in given:
@@ -210,15 +205,6 @@ def _reach(job: Job) -> float:
     if not isinstance(optimizer, FedOpt) or plan.adaptive_clipping is not None:
         return math.inf
     return optimizer.reach(plan.norm_bound * plan.clip_norm / plan.expected_in_sum, plan.rounds)
-
-
-def _claim(guarantee: Guarantee, head: str) -> PrivacyClaim | None:
-    if not math.isfinite(guarantee.epsilon_release):
-        return None
-    return PrivacyClaim(
-        epsilon=guarantee.epsilon_release, delta=guarantee.delta, mechanism=guarantee.mechanism,
-        relation=guarantee.relation_release, ledger_head=head,
-    )  # fmt: skip
 
 
 def _sha256(content: bytes) -> str:

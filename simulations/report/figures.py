@@ -29,6 +29,8 @@ SYMBOLS = {
 }
 DASHES = {"base": "dot", "federated": "solid", "personalized": "solid", "control": "dash"}
 TABLE_POINTS = 12  # of a curve, in the table below its plot
+MOST_NUMBERS = 256
+"""Points of all lines of a chart that everybody may read: more are the answers of single clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,32 @@ class Figure:
     traces: list[Json]
     layout: Json = field(default_factory=dict)
     height: int = 300
+
+
+def thinned(figure: Figure, most: int) -> Figure:
+    """A figure whose lines have at most so many points together, its first and last among them."""
+    lines = [trace for trace in figure.traces if "z" not in trace]
+    if sum(len(trace.get("x", ())) for trace in lines) <= most:
+        return figure
+    traces = [_thinned(trace, most // len(lines)) if trace in lines else trace
+              for trace in figure.traces]  # fmt: skip
+    return replace(figure, traces=traces)
+
+
+def _thinned(trace: Json, most: int) -> Json:
+    points = len(trace.get("x", ()))
+    if points <= most:
+        return trace
+    kept = np.unique(np.linspace(0, points - 1, most).astype(int)).tolist()
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: of(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple) and len(value) == points:
+            return [value[place] for place in kept]
+        return value
+
+    return {name: of(value) for name, value in trace.items()}
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _headline(accuracy: Section, start: Model) -> Iterator[dict[str, Any]]:
         if interval:
             ends = place(interval.low), place(interval.high)
             row["interval"] = f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %"
-            row["span"] = (ends[0], ends[1] - ends[0])
+            row["span"] = (ends[0], round(ends[1] - ends[0], 2))
         if worst:
             row["worst"], row["worst_at"] = phrasing.percent(worst.value), place(worst.value)
         if reference:

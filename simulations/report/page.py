@@ -11,7 +11,7 @@ from fedspeech.privacy.phrasing import example_paragraph
 from simulations.report import by_round, phrasing
 from simulations.report.by_phone import segments, single_phones
 from simulations.report.document import document
-from simulations.report.figures import Figure, chart
+from simulations.report.figures import MOST_NUMBERS, Figure, chart, thinned
 from simulations.report.findings import findings
 from simulations.report.outcome import headline_lines, setbacks
 from simulations.results.account import Account
@@ -59,7 +59,10 @@ def render(results: Results, *, for_publication: bool) -> str:
         **figures,
         **(findings(summary) if summary else {}),
     }
-    return document("page.html", [one for group in figures.values() for one in group], context)
+    drawn = [one for group in figures.values() for one in group]
+    if for_publication:
+        drawn = [thinned(one, MOST_NUMBERS) for one in drawn]
+    return document("page.html", drawn, context)
 
 
 def _charts(summary: Summary | None) -> dict[str, list[Figure]]:

@@ -18,6 +18,8 @@ from fedspeech.evaluation.metric import (
     Segment,
 )
 from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.sharing.manifest import PrivacyClaim
+from simulations.report.publishing import Behind
 from simulations.results.account import Account
 from simulations.results.environment import Environment
 from simulations.results.exported import ExportedFile, FamilyFile, Listening
@@ -443,6 +445,20 @@ def write_run(
     return folder.path
 
 
+BEHIND = Behind(
+    30_000,
+    "cd" * 32,
+    PrivacyClaim(
+        epsilon=0.01,
+        delta=1e-5,
+        mechanism="distributed",
+        relation="zero-out",
+        ledger_head=f"1:{'ab' * 32}",
+    ),
+)
+"""What stands behind an example that charged no ledger."""
+
+
 class ExampleRun:
     """The builders under one name, so that a test asks for one fixture."""
 
@@ -456,6 +472,14 @@ class ExampleRun:
     worse_off = staticmethod(worse_off)
     changed_sections = staticmethod(changed_sections)
     write = staticmethod(write_run)
+
+
+@pytest.fixture
+def unpriced(monkeypatch):
+    """Pages for everybody of examples, which charged no ledger: where there is one has tests."""
+    monkeypatch.setattr(
+        "simulations.report.writing._restated", lambda folder, results: (results, BEHIND)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 python tests/support/notebooks.py        # writes examples/*.ipynb and docs/tutorials/*.ipynb
 
 What stands behind `# %%` in a script becomes a cell. Of a page, each block of `sh` or `python`
-does, and a block of `text` behind it is what the cell prints.
+does, and a block of `text` behind it is what the cell prints. `text near` says that its numbers are
+of a trained model: processors round sums differently, and tests take them within two points.
 """
 
 import json
@@ -15,16 +16,17 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 TUTORIALS = ROOT / "docs" / "tutorials"
 SHELL = "%%bash\n"  # IPython's mark of a cell for the shell
-_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:\n```text( near)?\n(.*?)^```\n)?", re.M | re.S)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its kind, its text, and what a cell of code prints ("": nobody says)."""
+    """One cell: its kind, its text, what a cell of code prints ("": nobody says), how nearly."""
 
     kind: str
     text: str
     prints: str = ""
+    near: bool = False
 
 
 def cells(script):
@@ -45,8 +47,9 @@ def cells_of_page(page):
     for block in _BLOCK.finditer(page):
         if words := page[place : block.start()].strip("\n"):
             yield Cell("markdown", words)
-        language, code, prints = block.groups()
-        yield Cell("code", (SHELL if language == "sh" else "") + code.strip("\n"), prints or "")
+        language, code, near, prints = block.groups()
+        text = (SHELL if language == "sh" else "") + code.strip("\n")
+        yield Cell("code", text, prints or "", bool(near))
         place = block.end()
     if words := page[place:].strip("\n"):
         yield Cell("markdown", words)
@@ -56,7 +59,11 @@ def notebook(found):
     """The notebook of some cells, as the text of its file."""
     made = []
     for number, one in enumerate(found):
-        cell = {"cell_type": one.kind, "id": f"cell-{number}", "metadata": {}}
+        cell = {
+            "cell_type": one.kind,
+            "id": f"cell-{number}",
+            "metadata": {"near": True} if one.near else {},
+        }
         cell["source"] = one.text.splitlines(keepends=True)
         if one.kind == "code":
             cell |= {"execution_count": None, "outputs": _outputs(one.prints)}

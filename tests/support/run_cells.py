@@ -4,7 +4,7 @@ python tests/support/run_cells.py NOTEBOOK
 
 What is typed into a notebook lives in a module without a file, and each cell is a source of its
 own in Python's cache of lines. A cell whose output is stored has to print it; "..." stands for
-anything.
+anything, and numbers of a cell that is marked so need only be near.
 """
 
 import contextlib
@@ -12,11 +12,13 @@ import doctest
 import io
 import json
 import linecache
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 SHELL = "%%bash\n"
+NUMBER = re.compile(r"(-?\d+\.\d+)(%?)")
 ANYTHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -36,7 +38,8 @@ def run_cells(path, namespace):
             else:
                 run_code(text, f"<cell {number}>", namespace)
         sys.stdout.write(printed.getvalue())
-        compare("".join(line for output in cell["outputs"] for line in output["text"]), printed)
+        stored = "".join(line for output in cell["outputs"] for line in output["text"])
+        compare(stored, printed.getvalue(), near=cell["metadata"].get("near", False))
 
 
 def run_code(text, name, namespace):
@@ -53,13 +56,21 @@ def run_commands(text):
     assert done.returncode == 0, f"status {done.returncode} of\n{text}\n{done.stdout[-2000:]}"
 
 
-def compare(stored, printed):
-    """Holds what was printed against what is stored, line ends and runs of spaces apart."""
+def compare(stored, printed, *, near=False):
+    """Holds what was printed against what is stored, line ends and runs of spaces apart.
+
+    Near: a share may differ by 0.025, a percentage by 2.5 points.
+    """
     if not stored:
         return
+    difference = f"stored:\n{stored}\nprinted:\n{printed}"
+    if near:
+        for one, other in zip(NUMBER.finditer(stored), NUMBER.finditer(printed), strict=False):
+            allowed = 2.5 if one[2] else 0.025
+            assert abs(float(one[1]) - float(other[1])) <= allowed, difference
+        stored, printed = (NUMBER.sub("#", text) for text in (stored, printed))
     # doctest's own comparison, for which "..." at the start of a line is no prompt.
-    same = doctest.OutputChecker().check_output(stored, printed.getvalue(), ANYTHING)
-    assert same, f"stored:\n{stored}\nprinted:\n{printed.getvalue()}"
+    assert doctest.OutputChecker().check_output(stored, printed, ANYTHING), difference
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _STAYS = re.compile(
     r"|\d{1,2}[:h.]\d{2}(?::\d{2})?\s?(?:am|pm|uhr|a\.m|p\.m)\b|\d{1,2}:\d{2}(?::\d{2})?"  # times
     r"|\d{1,2}/\d{1,4}"
     r"|[1-9]\d{0,2}(?:,\d{3}){1,5}(?:\.\d{1,9})?|[1-9]\d{0,2}(?:\.\d{3}){2,5}(?:,\d{1,9})?"
-    r"|\d{1,9}[.,]\d{1,15}"  # thousands and decimals
+    r"|\d{1,9}[.,]\d{1,40}"  # thousands and decimals
     r")(?!\d|[-.,/:]\d)"
 )
 _UNITS = words("quantity units")

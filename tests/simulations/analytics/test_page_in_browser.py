@@ -59,7 +59,7 @@ def test_the_page_fits_the_screen(tmp_path, page, width, scheme):
             (bar) => bar.getBoundingClientRect().width)""")
         assert len(bars) == 3
         assert all(bar > 1 for bar in bars)
-        assert browser.evaluate("document.querySelectorAll('.epsilon').length") == 4
+        assert browser.evaluate("document.querySelectorAll('.price').length") == 4
         assert browser.evaluate("window.broken === undefined")
         assert browser.evaluate("document.querySelectorAll('main img').length") == 0
     finally:

@@ -16,8 +16,8 @@ from fedspeech.errors import (
     FedspeechError,
     ScenarioError,
 )
+from fedspeech.sharing.gate import GateRefused
 from fedspeech.sharing.policy import Policy
-from simulations.artifacts.shared_files import GateRefused
 from simulations.cli import app
 
 GOOD = shared_artifacts.good()

@@ -406,9 +406,8 @@ def test_summary_without_optional_parts_still_reads(example, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_on_a_time_axis_shows_what_it_takes_of_a_phone_and_how_long(
-    example, tmp_path, monkeypatch
+    example, tmp_path, unpriced
 ):
-    monkeypatch.setattr("simulations.report.writing._restated", lambda folder, results: results)
     row = example.rows()[0]
     time = RoundTime(called_h=2.0, called=2991, joined=1177, late=12, phone_s_median=2.09,
                      phone_s_90=2.52, enough_s=902.2, finished_s=920.0)  # fmt: skip

@@ -27,9 +27,7 @@ SECRETS = {
 
 
 @pytest.fixture
-def run(example, tmp_path, monkeypatch):
-    # It charged no ledger; that rounds are priced anew is tested where there is one.
-    monkeypatch.setattr("simulations.report.writing._restated", lambda folder, results: results)
+def run(example, tmp_path, unpriced):
     rows = [
         row.model_copy(
             update={

@@ -4,6 +4,8 @@ import itertools
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedspeech.device.redaction.folding import fold
 from fedspeech.device.redaction.redactor import Redactor, redact
@@ -32,6 +34,14 @@ def test_no_contact_survives(name):
         assert "[CONTACT]" in found
         parts = plain(form).split()
         assert not [part for part in parts if part in plain(found).split() and part != "dr."], found
+
+
+@pytest.mark.parametrize("region", ["US", "GB", "DE", "FR", "IN", None])
+@given(whole=st.integers(0, 999), part=st.from_regex(r"\A[0-9]{1,25}\Z"))
+def test_a_decimal_is_no_card_id_or_number_however_long_it_is(region, whole, part):
+    for carrier in ("{}%", "the ratio is {}", "volume {}"):
+        said = carrier.format(f"{whole}.{part}")
+        assert redact(said, (), region).redacted == said
 
 
 SENSITIVE = {
