@@ -86,6 +86,11 @@ class PrivateKey:
         self.public = key.public_key().public_bytes_raw().hex()
 
     @classmethod
+    def of_the_moment(cls) -> PrivateKey:
+        """A key that is written nowhere, for what is signed and checked in one go."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
     def create(cls, file: Path) -> PrivateKey:
         """Makes a key and writes it to a new file, for this user alone (PKCS 8, PEM).
 

@@ -188,7 +188,7 @@ class Artifact:
             found.setdefault(text, f"metadata.{key}")
         for name in self.tensors:
             found.setdefault(name, f"tensor {name}")
-        if not self.documents or self.kind == "html":
+        if not self.documents or self.kind in {"html", "tflite"}:
             for number, line in enumerate(self.text.splitlines(), 1):
                 found.setdefault(line, f"line {number}")
         return tuple((where, text) for text, where in found.items())

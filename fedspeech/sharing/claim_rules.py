@@ -30,6 +30,7 @@ _TOKENS = Sought(
     re.compile(r"\btokens?\b|\bcodebooks?\b|\bcodecs?\b", re.I),
     parts=("token", "codebook", "codec"),
 )
+_OPERATORS = Sought(re.compile("For the operator only"), parts=("for the operator only",))
 _PROMISE = re.compile(
     r"\bl?dp\b|differential|\bepsilon\b|\beps\b|ε|anonym|\bprivate\b|unlinkab", re.I
 )  # fmt: skip
@@ -65,6 +66,8 @@ def signature(shared: Candidate) -> Found:
 
 def access_tier(shared: Candidate) -> Found:
     """The artifact was made for an audience as wide as this one."""
+    for where, _ in shared.artifact.strings(_OPERATORS):
+        yield where, "the page says that it is for the operator only"
     if shared.manifest is None:
         return
     if TIERS.index(shared.manifest.tier) > TIERS.index(shared.policy.tier):

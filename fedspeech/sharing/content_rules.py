@@ -119,8 +119,24 @@ def unknown_key(shared: Candidate) -> Found:
         return
     known = keys_of(shared.manifest.kind) | set(shared.policy.keys)
     for where, key in shared.artifact.names():
-        if key not in known:
+        if key not in known and not _names_a_thing(shared.artifact, where, key):
             yield where, f"artifacts of kind {shared.manifest.kind} have no key of this name"
+
+
+def _names_a_thing(artifact: Artifact, where: str, key: str) -> bool:
+    """Whether a key of a card names one of its files, an operator of a graph, or a target word."""
+    parent = where.removesuffix(key).rstrip(".").rpartition(".")[2]
+    if parent == "files":
+        return bool(_FILE_NAME.fullmatch(key))
+    if parent == "operators":
+        return bool(_OPERATOR.fullmatch(key))
+    if parent != "thresholds":
+        return False
+    return any(key in row["labels"] for _, row, _ in artifact.objects_with("labels".__eq__))
+
+
+_FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}\.(?:tflite|safetensors|onnx|pte|json|md|cc|h|txt|c)")
+_OPERATOR = re.compile(r"[A-Z][A-Z0-9_]{0,40}")
 
 
 def fine_time(shared: Candidate) -> Found:
@@ -156,9 +172,9 @@ def network_address(shared: Candidate) -> Found:
 
 def _is_address(text: str) -> bool:
     try:
-        # "::2" is an address, and a slice of an array; addresses of machines have longer groups.
-        is_version_6 = ":" in text
-        if is_version_6 and not re.search(r"[0-9a-f]{3}", text, re.I):
+        # "::320" is an address, and a slice of an array; those of machines have more groups.
+        groups = [group for group in text.split(":") if group]
+        if ":" in text and (len(groups) < 2 or max(map(len, groups)) < 3):
             return False
         return bool(ipaddress.ip_address(text.rstrip(".")))
     except ValueError:

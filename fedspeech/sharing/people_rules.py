@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import io
 import re
+import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +28,7 @@ _RATE = re.compile(
 _PLACEHOLDER = re.compile(r"\[([A-Z_]+)\]")
 _OF_A_PERSON = frozenset(("PHONE", "EMAIL", "ADDRESS", "CARD", "ACCOUNT", "SECRET"))
 """Numbers of a file, such as digests, look like ids and places: the registry names real ones."""
-_DIGEST = re.compile(r"[0-9a-f]{32,}")
+_DIGEST = re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{12,}\b")
 _DIGITS = frozenset(
     ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "zero", "oh",
      "double", "triple")
@@ -79,13 +82,15 @@ def private_transcript(shared: Candidate) -> Found:
 def personal_text(shared: Candidate) -> Found:
     """No telephone number, e-mail, address, card, account or secret of anybody."""
     redactors = [_redactor(shared.policy.identities, region) for region in shared.policy.regions]
-    for where, text in shared.artifact.strings(*_STARTS):
-        if len(text) < 6 or _DIGEST.fullmatch(text):
+    for where, whole in shared.artifact.strings(*_STARTS):
+        text = _DIGEST.sub(" ", whole)
+        if len(text) < 6:
             continue
         found = {
             name
             for redactor in redactors
-            for name in _PLACEHOLDER.findall(redactor.redact(text).redacted)
+            for said in _said(text)
+            for name in _PLACEHOLDER.findall(redactor.redact(said).redacted)
             if name in _OF_A_PERSON and f"[{name}]" not in text
         }
         for name in sorted(found):
@@ -128,7 +133,9 @@ def rate_without_count(shared: Candidate) -> Found:
     """No rate without the number of people or observations behind it."""
     for where, row, keys in shared.artifact.objects_with(_tells_a_rate):
         is_rate = row.get("unit") in {"share", "probability", "%"} and _number(row.get("value"))
-        rates = [key for key in keys if key != "unit" and _number(row[key])]
+        rates = [
+            key for key in keys if key != "unit" and _number(row[key]) and not _counts(row, key)
+        ]
         if not is_rate and not rates:
             continue
         if not any(key.lower() in OBSERVED and _number(row[key]) for key in row):
@@ -142,13 +149,18 @@ def row_per_person(shared: Candidate) -> Found:
     """No table with a row for each person."""
     people = shared.manifest.contributors if shared.manifest else 0
     for where, rows in shared.artifact.tables():
-        named = sorted(key for key in columns_of(rows) if key.lower() in ONE_PERSON)
+        named = sorted(
+            key for key in columns_of(rows)
+            if key.lower() in ONE_PERSON and any(row.get(key) is not None for row in rows)
+        )  # fmt: skip
         if named:
             yield f"{where}[].{named[0]}", "rows of single people"
         elif len(rows) > 1 and len(rows) == people:
             yield where, f"one row for each of {people} contributors"
-    for where, _, keys in shared.artifact.objects_with(lambda key: key.lower() in ONE_PERSON):
+    for where, row, keys in shared.artifact.objects_with(lambda key: key.lower() in ONE_PERSON):
         for key in keys if "[" not in where else ():
+            if row[key] is None:
+                continue
             yield f"{where}.{key}".lstrip("."), "a figure of one person"
 
 
@@ -269,6 +281,28 @@ def _counts_people(key: str) -> bool:
 def _tells_a_rate(key: str) -> bool:
     """Whether a key names a rate, or the unit of a value that may be one."""
     return key == "unit" or bool(_RATE.search(key))
+
+
+def _counts(row: Mapping[str, Any], key: str) -> bool:
+    """Whether a number under a key counts an operator of a graph, as MEAN is the name of one."""
+    return key.isupper() and type(row[key]) is int
+
+
+def _said(text: str) -> Iterator[str]:
+    """A text; of code its comments, literals and names, each alone: slices are no addresses."""
+    if "def " not in text:
+        yield text
+        return
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+        yield text
+        return
+    yield from (token.string for token in tokens if token.type in _READ_IN_CODE)
+
+
+_READ_IN_CODE = frozenset((tokenize.COMMENT, tokenize.STRING, tokenize.NUMBER, tokenize.NAME))
 
 
 @functools.lru_cache(maxsize=8)

@@ -83,7 +83,7 @@ def read(name: str, content: bytes) -> Artifact:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(name, content)
     if content[4:8] == b"TFL3":
-        return Artifact(name, content, "tflite", text=_printable(content))
+        return _tflite(name, content)
     if len(content) > 8 and content[8:9] == b"{" and suffix == "safetensors":
         return _safetensors(name, content)
     return _text(name, content, suffix)
@@ -221,7 +221,10 @@ def _safetensors(name: str, content: bytes) -> Artifact:
         tensors = _tensors(header, content[8 + length :])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"it cannot be read as safetensors: {str(error)[:200]}") from error
-    return Artifact(name, content, "safetensors", (), "", tensors, metadata)
+    inside = tuple((f"metadata.{key}", _json(text)) for key, text in metadata.items()
+                   if text.lstrip().startswith("{"))  # fmt: skip
+    words = {key: text for key, text in metadata.items() if not text.lstrip().startswith("{")}
+    return Artifact(name, content, "safetensors", inside, "", tensors, words)
 
 
 _DTYPES = {
@@ -267,6 +270,66 @@ def _png(name: str, content: bytes) -> Artifact:
     return Artifact(name, content, "png", text="\n".join(texts))
 
 
-def _printable(content: bytes) -> str:
-    """Runs of at least six printable characters, a line each."""
-    return "\n".join(run.decode() for run in re.findall(rb"[\x20-\x7e]{6,}", content))
+_UNPRINTABLE, _FEWEST_PRINTABLE = re.compile(rb"[^\x20-\x7e\s]"), 0.9
+_SHORTEST, _SHORTEST_IN_WEIGHTS = 6, 24  # weights are printable by chance, 24 in a row are not
+
+
+def _tflite(name: str, content: bytes) -> Artifact:
+    """Reads the words of a model: what it holds as text, JSON as JSON, and no weights."""
+    rest, documents, words = bytearray(content), [], []
+    for number, (start, end) in enumerate(_buffers(content)):
+        data = content[start:end]
+        rest[start:end] = bytes(end - start)
+        is_text = len(_UNPRINTABLE.sub(b"", data)) >= _FEWEST_PRINTABLE * len(data)
+        try:
+            documents.append((f"buffer {number}", _json(data.decode() if is_text else "")))
+        except (ValueError, RecursionError):
+            words += _printable(data, _SHORTEST if is_text else _SHORTEST_IN_WEIGHTS)
+    words += _printable(bytes(rest), _SHORTEST)
+    return Artifact(name, content, "tflite", tuple(documents), "\n".join(words))
+
+
+def _buffers(content: bytes) -> list[tuple[int, int]]:
+    """Where the buffers of a TensorFlow Lite model begin and end.
+
+    Raises:
+      Unreadable: if they do not lie in the file.
+    """
+
+    def number(kind: str, place: int) -> int:
+        return int(struct.unpack_from(kind, content, place)[0])
+
+    def field(table: int, index: int) -> int | None:
+        """Where a field of a FlatBuffers table stands; None: it is not there."""
+        names = table - number("<i", table)
+        at = 4 + 2 * index
+        behind = number("<H", names + at) if at < number("<H", names) else 0
+        return table + behind if behind else None
+
+    def vector(place: int) -> tuple[int, int]:
+        """First element and length of a vector."""
+        start = place + number("<I", place)
+        return start + 4, number("<I", start)
+
+    found = []
+    try:
+        listed = field(number("<I", 0), _MODEL_BUFFERS)
+        first, count = vector(listed) if listed else (0, 0)
+        for entry in range(first, first + 4 * count, 4):
+            data = field(entry + number("<I", entry), _BUFFER_DATA)
+            start, length = vector(data) if data else (0, 0)
+            if start + length > len(content):
+                raise Unreadable("a buffer ends behind the file")
+            if length:
+                found.append((start, start + length))
+    except struct.error as error:
+        raise Unreadable(f"it is no whole TensorFlow Lite model: {error}") from error
+    return found
+
+
+_MODEL_BUFFERS, _BUFFER_DATA = 4, 0  # numbers of fields in TensorFlow Lite's schema
+
+
+def _printable(content: bytes, shortest: int) -> list[str]:
+    """Runs of so many printable characters."""
+    return [run.decode() for run in re.findall(rb"[\x20-\x7e]{%d,}" % shortest, content)]

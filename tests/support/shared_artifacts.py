@@ -212,6 +212,7 @@ def bad():
         "policy without signers": ("signature", replace(table, policy=replace(POLICY, signers=()))),
         "made for a partner": ("access-tier", in_json(rows(), tier="partner")),
         "made for the house": ("access-tier", in_json(rows(), tier="internal")),
+        "for the operator": ("access-tier", page("<h2>For the operator only</h2>")),
         "expired": ("expiry", in_json(rows(), expires="2026-11-29")),
         "older than a revocation": ("consent", in_json(rows(), consent_epoch=2)),
         "adapter for everybody": ("file-type", replace(adapter(tier="public"), policy=POLICY)),

@@ -161,3 +161,79 @@ def test_a_strangers_signature_is_none():
     signed = case.manifest.sign(shared_artifacts.STRANGER).write()
     found = gate.check_content(case.name, case.content, signed, case.policy)
     assert {finding.rule for finding in found.findings} == {"signature"}
+
+
+def model(buffers, outside=b""):
+    """A TensorFlow Lite file of some buffers alone, as FlatBuffers writes it."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+    tables = []
+    for data in buffers:
+        vector = builder.CreateByteVector(data)
+        builder.StartObject(3)
+        builder.PrependUOffsetTRelativeSlot(0, vector, 0)
+        tables.append(builder.EndObject())
+    builder.StartVector(4, len(tables), 4)
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    listed = builder.EndVector()
+    said = builder.CreateString(outside)
+    builder.StartObject(8)
+    builder.PrependUOffsetTRelativeSlot(3, said, 0)
+    builder.PrependUOffsetTRelativeSlot(4, listed, 0)
+    builder.Finish(builder.EndObject(), b"TFL3")
+    return bytes(builder.Output())
+
+
+WEIGHTS = np.random.default_rng(0).integers(0, 256, 300_000).astype(np.uint8).tobytes()
+CARD = json.dumps({"labels": ["yes"], "thresholds": {"yes": 0.5}, "files": {"a.tflite": {}},
+                   "operators": {"MEAN": 3}, "phone": None}).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("buffers", "outside", "rules"),
+    [
+        ((WEIGHTS, CARD), b"a model of words", set()),
+        ((WEIGHTS,), b"by Zoe Marchetti, see /home/ann", {"identity", "local-path"}),
+        ((WEIGHTS, b"Zoe Marchetti and others"), b"", {"identity"}),
+        ((WEIGHTS + b"\0Zoe Marchetti and the others\0" + WEIGHTS,), b"", {"identity"}),
+        ((json.dumps({"rows": [{"accent": "isle", "phones": 4}]}).encode(),), b"", {"small-cell"}),
+        ((json.dumps({"speaker": "spk-0042"}).encode(),), b"",
+         {"identity", "unknown-key", "row-per-person"}),
+        ((json.dumps({"thresholds": {"anna": 1}}).encode(),), b"", {"unknown-key"}),
+    ],
+)  # fmt: skip
+def test_a_model_is_read_by_its_words_and_not_by_its_weights(buffers, outside, rules):
+    """300,000 random weights hold paths, accounts and addresses by chance; they are no words."""
+    pytest.importorskip("flatbuffers")
+    found = verdict(shared_artifacts.case(
+        "model.tflite", model(buffers, outside), "model", policy=shared_artifacts.PARTNER,
+        tier="partner",
+    ))  # fmt: skip
+    assert {finding.rule for finding in found.findings} == rules
+
+
+def test_a_model_whose_buffers_end_elsewhere_is_unreadable():
+    pytest.importorskip("flatbuffers")
+    whole = model((WEIGHTS,), b"words")
+    for content in (whole[:-200_000], whole[:40], b"\xff\xff\xff\x7fTFL3" + whole[8:]):
+        found = verdict(shared_artifacts.case(
+            "model.tflite", content, "model", policy=shared_artifacts.PARTNER, tier="partner"
+        ))  # fmt: skip
+        assert [finding.rule for finding in found.findings] == ["unreadable"]
+
+
+CODE = (
+    'def f(x):\n    """Mean of 512 samples."""\n    return x[::320] / (400)[:-2] + 16000  # HTK\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [(CODE, set()), (CODE.replace("HTK", "ask ann@example.org"), {"personal-text"}),
+     (CODE.replace("16000", "16502530000"), {"personal-text"})],
+)  # fmt: skip
+def test_of_code_comments_and_literals_are_read_and_slices_are_no_addresses(code, found):
+    case = shared_artifacts.in_json(shared_artifacts.rows() | {"note": code})
+    assert {finding.rule for finding in verdict(case).findings} == found
