@@ -1,13 +1,13 @@
 """What logs and crash reports of a phone may hold: places in the code, counts, and no content.
 
-    with filtered():                   # every record of this process, and uncaught exceptions
+    with filtered():                   # every record and warning, and uncaught exceptions
         ...
     crash_report(error)                # lines: types, functions, line numbers
 
 Denied by default. A template is shown if it is a literal of the function that logs; an argument if
-it is a count below 1,000; of an exception its type and the places that it passed. A text that was
-put together before, the message of an exception, local variables and lines of source are not shown:
-any of them may hold what a user said.
+it is a count below 1,000; of an exception its type and the places that it passed; of a warning its
+type and its place. A text that was put together before, the message of an exception or a warning,
+local variables and lines of source are not shown: any of them may hold what a user said.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 WITHHELD = "<withheld>"
 _LARGEST = 1000
@@ -48,10 +50,10 @@ def crash_report(error: BaseException) -> list[str]:
 
 @contextmanager
 def filtered() -> Iterator[None]:
-    """Lets every log record and uncaught exception of this process pass the filter meanwhile."""
+    """Lets every log record, warning and uncaught exception of this process pass meanwhile."""
     factory = logging.getLogRecordFactory()
     raising, logging.raiseExceptions = logging.raiseExceptions, False  # a report of its own kind
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
 
     def made(*args: Any, **kwargs: Any) -> logging.LogRecord:
         return _cleaned(factory(*args, **kwargs))
@@ -60,12 +62,13 @@ def filtered() -> Iterator[None]:
     sys.excepthook = lambda _, error, __: _say(error)
     threading.excepthook = lambda args: _say(args.exc_value)
     sys.unraisablehook = lambda args: _say(args.exc_value)
+    warnings.showwarning = _warn
     try:
         yield
     finally:
         logging.setLogRecordFactory(factory)
         logging.raiseExceptions = raising
-        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+        sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
 
 
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
@@ -110,3 +113,17 @@ def _places(traceback: TracebackType | None) -> Iterator[str]:
 def _say(error: BaseException | None) -> None:
     if error is not None:
         sys.stderr.write("\n".join(crash_report(error)) + "\n")
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Takes the place of `warnings.showwarning`, whose message may be content."""
+    del message, line
+    said = f"{category.__name__}\n  {Path(filename).name}, line {lineno}\n"
+    (file or sys.stderr).write(said)

@@ -1,12 +1,17 @@
 """No log and no crash report holds what stood in a variable, wherever the exception comes from."""
 
+import ast
+import builtins
 import importlib
 import inspect
 import io
 import logging
 import pkgutil
+import re
 import sys
 import threading
+import traceback
+import warnings
 
 import numpy as np
 import pytest
@@ -18,12 +23,13 @@ from fedspeech.audio.ring_buffer import RingBuffer
 from fedspeech.device.capture import Capture
 from fedspeech.device.egress import Door, ProtectedUpdate
 from fedspeech.device.log_filter import WITHHELD, crash_report, filtered
+from fedspeech.extras import MissingExtra
 
 PLANTED = "MARKER call anna 555 1234"
 MODULES = sorted(
     module.name
     for package in (fedspeech.device, clients)
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
 
 
@@ -100,6 +106,149 @@ def test_exceptions_of_every_module_hold_nothing_that_was_planted(name, logged, 
     if raised:
         assert f"{name}" in stream.getvalue() or "call" in stream.getvalue()
     assert raised or name.rpartition(".")[2] in ("log_filter",) or not list(routines(module))
+
+
+def modules(package):
+    """Those of a package and of its folders at any depth, but for what needs a missing extra."""
+    root = importlib.import_module(package)
+    names = [module.name for module in pkgutil.walk_packages(root.__path__, f"{package}.")]
+    for name in (package, *names):
+        try:
+            yield importlib.import_module(name)
+        except MissingExtra:
+            continue
+
+
+def checked(error, logger, stream):
+    """Whether an exception says something to Python's own report; the filter's says nothing."""
+    logger.error("failed: %s", error, exc_info=error)
+    logger.error(f"failed: {error}")
+    stream.write("\n".join(crash_report(error)))
+    return "MARKER" in "".join(traceback.format_exception(error))
+
+
+class Anything(Planted):
+    """The planted text, which is whatever an expression asks of it."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __getitem__(self, _):
+        return self
+
+    def __format__(self, _):
+        return PLANTED
+
+
+SAYS = re.compile(
+    r"(_?LOG(GER)?|logger|logging|warnings)\."
+    r"(debug|info|warn|warning|error|exception|critical|log)\("
+)
+
+
+def statements(module):
+    """Every `raise`, call of a logger and warning of a module, with its function's name."""
+    tree = ast.parse(inspect.getsource(module))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                logs = isinstance(node, ast.Expr) and SAYS.match(ast.unparse(node))
+                if isinstance(node, ast.Raise) or logs:
+                    yield function.name, node
+
+
+def ran(module, name, statement):
+    """Runs a statement where it stands, with the planted text in each variable of its function."""
+    known = {*vars(module), *dir(builtins)}
+    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} - known
+    head = f"def {name}({', '.join(sorted(names))}):\n"
+    body = f"    try:\n     raise LookupError({PLANTED!r})\n    except LookupError:\n     pass"
+    tree = ast.parse(head + body)
+    tree.body[0].body[0].handlers[0].body = [statement]
+    space = dict(vars(module))
+    exec(compile(ast.fix_missing_locations(tree), module.__file__, "exec"), space)
+    space[name](**{one: ValueError(PLANTED) if one == "error" else Anything(PLANTED)
+                   for one in names})  # fmt: skip
+
+
+EVERYWHERE = [
+    "fedspeech.device",
+    *(pytest.param(name, marks=pytest.mark.slow)
+      for name in ("fedspeech", "clients", "server", "simulations")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("package", EVERYWHERE)
+def test_what_any_module_raises_logs_or_warns_says_nothing_of_a_variable(package, logged, capsys):
+    """Each statement is run as it stands, without the conditions that lead to it."""
+    logger, stream = logged
+    raised = told = 0
+    for module in modules(package):
+        for name, statement in statements(module):
+            try:
+                ran(module, name, statement)
+            except BaseException as error:
+                raised += 1
+                told += checked(error, logger, stream)
+    said = stream.getvalue() + "".join(capsys.readouterr())
+    assert "MARKER" not in said
+    assert "anna" not in said
+    assert raised > 5
+    assert told > raised / 2, "Python itself would have told"
+
+
+@pytest.mark.parametrize("package", EVERYWHERE)
+def test_an_exception_in_any_function_of_any_module_says_only_where(package, logged):
+    """Forced at its first line, so that nothing of it runs; its arguments are the planted text."""
+    logger, stream = logged
+    text, functions, told = Anything(PLANTED), 0, 0
+
+    def step(frame, event, _):
+        if event == "call" and frame.f_code is code:
+            raise RuntimeError("".join(map(str, frame.f_locals.values())) + PLANTED)
+
+    for module in modules(package):
+        for routine in routines(module):
+            plain = inspect.unwrap(routine)
+            if not inspect.isfunction(plain):
+                continue
+            code = plain.__code__
+            many = code.co_argcount, code.co_kwonlyargcount
+            named = code.co_varnames[many[0] : sum(many)]
+            sys.settrace(step)
+            try:
+                made = plain(*[text] * many[0], **dict.fromkeys(named, text))
+                if inspect.iscoroutine(made):
+                    made.send(None)
+                next(made)
+            except RuntimeError as error:
+                sys.settrace(None)
+                functions += 1
+                told += checked(error, logger, stream)
+            finally:
+                sys.settrace(None)
+            assert f"{module.__name__}.{code.co_name}, line" in stream.getvalue()
+    assert "MARKER" not in stream.getvalue()
+    assert "anna" not in stream.getvalue()
+    assert told == functions > 5, "Python itself would have told"
+
+
+@pytest.mark.usefixtures("logged")
+def test_warnings_say_their_type_and_place_alone(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"heard {PLANTED}", UserWarning, stacklevel=1)
+        np.float32(3e38) * np.float32(10)  # numpy's own, which shows the line of source
+    said = capsys.readouterr().err
+    assert "UserWarning\n  test_log_filter.py, line" in said
+    assert "RuntimeWarning\n  test_log_filter.py, line" in said
+    assert "MARKER" not in said
+    assert "3e38" not in said
 
 
 def life(folder):
