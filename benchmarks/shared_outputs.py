@@ -1,9 +1,10 @@
 """What of everything that a run leaves may be given away, and why not the rest?
 
-    python -m benchmarks.shared_outputs RUN... [--tier partner] [--json]
+    python -m benchmarks.shared_outputs RUN [FOLDER...] [--tier partner] [--k-min 20] [--json]
 
 Each file is held against every rule with a manifest that says the truth about it, signed by a key
-of the moment; epsilon is not bounded, since that is for a policy to say.
+of the moment; epsilon is not bounded, since that is for a policy to say. Folders besides, such as
+an export, an audit or a tuning, are taken as of the run.
 """
 
 from __future__ import annotations
@@ -51,15 +52,18 @@ def tensors(name: str, content: bytes) -> dict[str, Tensor]:
     return {key: Tensor(dtype=str(one.dtype), shape=one.shape) for key, one in found.items()}
 
 
-def outputs(run: Path, tier: str) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Every file of a run: name, bytes, and what keeps it here."""
-    people, plan, claim = truth(run)
+def outputs(
+    folder: Path, behind: tuple[int, str, PrivacyClaim | None], tier: str, k_min: int
+) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Every file of a folder: name, bytes, and what keeps it here."""
+    people, plan, claim = behind
     key = PrivateKey.of_the_moment()
     policy = with_our_scripts(Policy(
-        tier=tier, most_numbers=MOST_NUMBERS, epsilon=1e9, delta=0.5, signers=(key.public,),
+        tier=tier, k_min=k_min, most_numbers=MOST_NUMBERS, epsilon=1e9, delta=0.5,
+        signers=(key.public,),
     ))  # type: ignore[arg-type]  # fmt: skip
     rows = []
-    for path in sorted(each for each in run.rglob("*") if each.is_file()):
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = path.read_bytes()
         of_a_card = path.name in {"card.json", "adapter_config.json"}
         kind = "card" if of_a_card else KINDS.get(path.suffix, "text")
@@ -72,23 +76,26 @@ def outputs(run: Path, tier: str) -> list[tuple[str, int, tuple[str, ...]]]:
             said = dataclasses.replace(said, tensors=tensors(path.name, content), norm_bound=1e9)
         found = check_content(path.name, content, said.sign(key).write(), policy).findings
         whys = tuple(dict.fromkeys(f"{each.rule}: {each.why}" for each in found))
-        rows.append((str(path.relative_to(run)), len(content), whys))
+        rows.append((str(path.relative_to(folder)), len(content), whys))
     return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints a table for each run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folders", type=Path, nargs="*")
+    parser.add_argument("--k-min", type=int, default=20)
     parser.add_argument("--tier", default="partner", choices=("public", "partner", "internal"))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    for run in given.runs:
-        rows = outputs(run, given.tier)
+    behind = truth(given.run)
+    for folder in (given.run, *given.folders):
+        rows = outputs(folder, behind, given.tier, given.k_min)
         if given.json:
-            print(json.dumps({"run": run.name, "rows": rows}))
+            print(json.dumps({"folder": folder.name, "rows": rows}))
             continue
-        print(f"{run.name}: {sum(not whys for *_, whys in rows)} of {len(rows)} files pass")
+        print(f"{folder.name}: {sum(not whys for *_, whys in rows)} of {len(rows)} files pass")
         for name, size, whys in rows:
             print(f"  {name} ({size / 1e3:,.0f} kB): {'passes' if not whys else ''}")
             for why in whys:

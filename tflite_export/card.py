@@ -358,7 +358,8 @@ def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
     text = f"## Files\n\n{FIGURES_NOTICE}\n\n{_table(header, rows)}\n"
     for name, entry in files.items():
         if "arena_bytes" in entry:
-            needs = ((field, entry[field]) for field in (*FIRMWARE.values(), "operators"))
+            needs = [(field, f"{entry[field]:,}") for field in FIRMWARE.values()]
+            needs.append(("operators", entry["operators"]))
             text += f"\n{_table((f'{name} on a microcontroller', ''), needs)}\n"
     return text
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from fedspeech.sharing.artifact import Artifact
 from fedspeech.sharing.schema import DESCRIPTIONS, PEOPLE, TOTALS
@@ -209,10 +210,27 @@ def _parts(newest: Mapping[Conditions, Cell], k_min: int) -> Iterator[tuple[str,
 
 
 def _solved(cells: Sequence[Cell], k_min: int) -> Iterator[tuple[str, str]]:
-    """Groups of people whose size all equations together fix."""
+    """Groups of people whose size all equations together fix.
+
+    Cells that share nobody with another, by any way around, are solved apart.
+    """
     members = _members(cells)
     if members is None:
         return
+    count, part = sparse.csgraph.connected_components(
+        sparse.csr_array(members @ members.T), directed=False
+    )
+    for number in np.flatnonzero(np.bincount(part, minlength=count) > 1):
+        chosen = np.flatnonzero(part == number)
+        within = members[chosen]
+        yield from _solved_together(
+            [cells[int(place)] for place in chosen], within[:, within.any(axis=0)], k_min
+        )
+
+
+def _solved_together(
+    cells: Sequence[Cell], members: np.ndarray[Any, Any], k_min: int
+) -> Iterator[tuple[str, str]]:
     inverse = np.linalg.pinv(members)
     fixed = np.flatnonzero(np.abs(np.diag(inverse @ members) - 1) < 1e-8)
     counts = np.array([cell.people for cell in cells])
@@ -239,14 +257,12 @@ def _members(cells: Sequence[Cell]) -> np.ndarray[Any, Any] | None:
     pieces = {attribute: _pieces(found) for attribute, found in sorted(values.items())}
     if math.prod(len(each) for each in pieces.values()) > _MOST_ATOMS:
         return None
-    names = list(pieces)
-    columns = set()
-    for atom in itertools.product(*pieces.values()):
-        within = dict(zip(names, atom, strict=True))
-        columns.add(
-            tuple(all(value in within[name] for name, value in c.conditions) for c in cells)
-        )
-    return np.array(sorted(columns), dtype=np.float64).T
+    whole = np.ones((len(cells), 1), dtype=bool)
+    for attribute, parts in pieces.items():
+        wanted = [{value for name, value in c.conditions if name == attribute} for c in cells]
+        within = np.array([[values <= part for part in parts] for values in wanted])
+        whole = (whole[:, :, None] & within[:, None, :]).reshape(len(cells), -1)
+    return np.unique(whole, axis=1).astype(np.float64)
 
 
 def _pieces(values: Iterable[str]) -> list[frozenset[str]]:

@@ -205,10 +205,18 @@ def _from_base64(text: str) -> bytes | None:
 
 
 def _looks_encoded(text: str) -> bool:
-    """Whether capitals, small letters and digits are mixed as chance mixes them."""
+    """Whether capitals, small letters and digits are mixed as chance mixes them.
+
+    Names such as FakeQuantWithMinMax are words, each with a capital at most.
+    """
     kinds = [_kind(char) for char in text.rstrip("=")]
     changes = sum(one != other for one, other in itertools.pairwise(kinds))
-    return {"A", "a", "0"} <= set(kinds) and changes > len(text) / 4
+    in_words = sum(map(len, _WORDS.findall(text)))
+    mixed = {"A", "a", "0"} <= set(kinds) and changes > len(text) / 4
+    return mixed and in_words < len(text) * 3 / 4
+
+
+_WORDS = re.compile(r"[A-Z]?[a-z]{2,}")
 
 
 def _kind(char: str) -> str:

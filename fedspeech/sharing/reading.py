@@ -270,8 +270,10 @@ def _png(name: str, content: bytes) -> Artifact:
     return Artifact(name, content, "png", text="\n".join(texts))
 
 
-_UNPRINTABLE, _FEWEST_PRINTABLE = re.compile(rb"[^\x20-\x7e\s]"), 0.9
-_SHORTEST, _SHORTEST_IN_WEIGHTS = 6, 24  # weights are printable by chance, 24 in a row are not
+_UNPRINTABLE = bytes(code for code in range(256) if not 32 <= code < 127 and code not in b"\t\n\r")
+_FEWEST_PRINTABLE = 0.9
+_SHORTEST, _SHORTEST_IN_WEIGHTS = 6, 24
+_FEWEST_SPACES = 2  # tables of integers have long runs of letters, and no words in them
 
 
 def _tflite(name: str, content: bytes) -> Artifact:
@@ -280,11 +282,11 @@ def _tflite(name: str, content: bytes) -> Artifact:
     for number, (start, end) in enumerate(_buffers(content)):
         data = content[start:end]
         rest[start:end] = bytes(end - start)
-        is_text = len(_UNPRINTABLE.sub(b"", data)) >= _FEWEST_PRINTABLE * len(data)
+        is_text = len(data.translate(None, _UNPRINTABLE)) >= _FEWEST_PRINTABLE * len(data)
         try:
             documents.append((f"buffer {number}", _json(data.decode() if is_text else "")))
         except (ValueError, RecursionError):
-            words += _printable(data, _SHORTEST if is_text else _SHORTEST_IN_WEIGHTS)
+            words += _printable(data, _SHORTEST) if is_text else _sentences(data)
     words += _printable(bytes(rest), _SHORTEST)
     return Artifact(name, content, "tflite", tuple(documents), "\n".join(words))
 
@@ -333,3 +335,9 @@ _MODEL_BUFFERS, _BUFFER_DATA = 4, 0  # numbers of fields in TensorFlow Lite's sc
 def _printable(content: bytes, shortest: int) -> list[str]:
     """Runs of so many printable characters."""
     return [run.decode() for run in re.findall(rb"[\x20-\x7e]{%d,}" % shortest, content)]
+
+
+def _sentences(weights: bytes) -> list[str]:
+    """Runs among weights that chance does not make."""
+    long = _printable(weights, _SHORTEST_IN_WEIGHTS)
+    return [run for run in long if run.count(" ") >= _FEWEST_SPACES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -209,7 +208,7 @@ def share_check(
     return _check(Path(file), given, with_our_scripts(Policy.load(Path(policy))))
 
 
-def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
+def share_recheck(folder: str | Path, *, policy: str | Path, workers: int = 1) -> ShareRecheck:
     """Holds every file of a folder against the rules of today, each with the manifest beside it.
 
     A revocation of consent, a new rule, an expiry or another budget may call back what passed.
@@ -221,6 +220,8 @@ def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
     Args:
       folder: of artifacts.
       policy: of the audience, a TOML file.
+      workers: processes, where the files are many megabytes; a script that asks for several needs
+        `if __name__ == "__main__"` around what it runs.
 
     Raises:
       ScenarioError: if the policy cannot be read.
@@ -239,20 +240,21 @@ def share_recheck(folder: str | Path, *, policy: str | Path) -> ShareRecheck:
     ]  # fmt: skip
     if not artifacts:
         raise FedspeechError(f"{root} holds no file to check")
-    checks = _check_all(artifacts, held, root)
+    checks = _check_all(artifacts, held, root, workers)
     return ShareRecheck((*checks, *(_gone(each, root) for each in alone)))
 
 
-def _check_all(files: Sequence[Path], policy: Policy, root: Path) -> list[ShareCheck]:
-    """Checks many files; on all cores where they are large enough to pay for the processes."""
+def _check_all(files: Sequence[Path], policy: Policy, root: Path, workers: int) -> list[ShareCheck]:
+    """Checks many files, by several processes where the files are large enough to pay for them."""
     check = functools.partial(_check_below, policy=policy, root=root)
-    if sum(file.stat().st_size for file in files if file.exists()) < _WORTH_WORKERS:
+    size = sum(file.stat().st_size for file in files if file.exists())
+    if workers < 2 or size < _WORTH_WORKERS:
         return list(map(check, files))
     from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
     with (
         worker_deaths_said("not every file was checked"),
-        WorkerPool(min(os.cpu_count() or 1, len(files)), _prepared) as pool,
+        WorkerPool(min(workers, len(files)), _prepared) as pool,
     ):
         return list(pool.map(check, files))
 

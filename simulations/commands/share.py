@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,7 @@ def recheck(
     as_json: JsonOption = False,
 ) -> None:
     """Hold what was shared before against the rules of today."""
-    found = fs.share_recheck(folder, policy=policy)
+    found = fs.share_recheck(folder, policy=policy, workers=os.cpu_count() or 1)
     show(found, as_json)
     raise typer.Exit(0 if found.passed else 1)
 

@@ -247,7 +247,7 @@ def test_the_list_of_files_says_what_firmware_needs_and_nothing_of_it_elsewhere(
     assert "arena_bytes" not in files["b"]
     text = files_table(files)
     assert "| a on a microcontroller |" in text
-    assert "| multiply_adds_per_second | 1000000 |" in text
+    assert "| multiply_adds_per_second | 1,000,000 |" in text
     assert "b on a microcontroller" not in text
 
 
