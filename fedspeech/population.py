@@ -102,7 +102,7 @@ class PopulationArrays:
         first, last = self.background_offsets[group : group + 2]
         return self.background.take(np.arange(first, last))
 
-    def _telemetry(self, index: int) -> dict[str, NDArray[np.int16]]:
+    def _telemetry(self, index: int) -> dict[str, Any]:
         found: dict[str, NDArray[np.int16]] = {}
         if self.event_offsets.size:
             found["events"] = self.events[self.event_offsets[index] : self.event_offsets[index + 1]]

@@ -22,7 +22,7 @@ from fedspeech.models.adapters import Adapter
 from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee, ExamplePrivacy, price
 from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, checksum, hash_words
 from fedspeech.seeds import Keystream
-from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dataset import LocalDataset, refuse_weights
 from fedspeech.training.dp_sgd import in_step, sampling_rate, step_noise
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
@@ -226,6 +226,7 @@ class OnDeviceTraining:
                 f"the exported file trains by sgd, the job says {training.optimizer}"
             )
         self._require_room(training)
+        refuse_weights(datasets, "the exported file")
         start = adapter.spec.flatten(parameters)
         deltas = []
         for phone, dataset in enumerate(datasets):

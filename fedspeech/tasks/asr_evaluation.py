@@ -146,6 +146,9 @@ class AsrEvaluation:
         if self.examples:
             yield self._example_section(vectors, phones)
 
+    def heard_words(self, vector: FloatVector, clips: LocalDataset) -> None:
+        """Sentences have labels of their own: `weak_labels`."""
+
     def weak_labels(
         self, vector: FloatVector, phone: HeldOutPhone, shots: int
     ) -> LocalDataset | None:

@@ -138,3 +138,11 @@ class TaskEvaluation(Protocol[ScoresT]):
         self, vector: FloatVector, phone: HeldOutPhone, shots: int
     ) -> LocalDataset | None:
         """A phone's own examples with labels that it has by itself; None where it has none."""
+
+    def heard_words(
+        self, vector: FloatVector, clips: LocalDataset
+    ) -> tuple[NDArray[np.int64], int] | None:
+        """Labels that a model answers to clips, (n,), and the number of words, which come first.
+
+        None where users say more than words.
+        """

@@ -121,6 +121,13 @@ class KwsEvaluation:
     def weak_labels(self, vector: FloatVector, phone: HeldOutPhone, shots: int) -> None:
         """A phone does not know by itself which word was meant."""
 
+    def heard_words(
+        self, vector: FloatVector, clips: LocalDataset
+    ) -> tuple[NDArray[np.int64], int]:
+        """The best label of each clip; target words come first."""
+        heard = self._logits(vector, clips).argmax(axis=1)
+        return heard.astype(np.int64), len(self.labels) - NUM_NEGATIVE_LABELS
+
     def _counts(self, vector: FloatVector, clips: LocalDataset) -> KwsCounts:
         return KwsCounts.of(self._logits(vector, clips), clips.labels)
 

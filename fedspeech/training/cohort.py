@@ -115,13 +115,14 @@ def _batches(
     present = positions >= 0
     counts = present.sum(dim=2, keepdim=True)
     # A phone without a clip in this step gets weights 0 / 1: 0 / 0 would make it NaN.
-    weights = present / counts.clamp(min=1)
+    shares = present / counts.clamp(min=1)
+    own = torch.from_numpy(block.weights).to(device)
     # A zero gradient does not stop a phone that has fewer steps than its block: momentum and
     # FedProx's pull would move it on.
     active = (counts[:, :, 0] > 0).to(torch.float32)
     num_phones, num_steps, batch_size = positions.shape
     if training.takes_all_at_once:  # every step is the same batch, in the order of the block
-        whole = Batch(embeddings, labels, weights[:, :1].sum(dim=1))
+        whole = Batch(embeddings, labels, shares[:, :1].sum(dim=1) * own)
         yield from ((whole, active[:, step]) for step in range(num_steps))
         return
     first_row = torch.arange(num_phones, device=device).view(-1, 1, 1) * training.max_examples
@@ -129,6 +130,7 @@ def _batches(
     # spoil this one.
     rows = positions.clamp(min=0) + first_row
     flat_embeddings, flat_labels = embeddings.flatten(0, 1), labels.flatten(0, 1)
+    weights = own.flatten()[rows] * shares
     for step in range(num_steps):
         chosen = rows[:, step].flatten()
         batch = Batch(

@@ -21,19 +21,22 @@ class LocalDataset:
         never recorded are zeros.
       labels: one per clip, shape (n,), int64, from 0; or the characters of each sentence, shape
         (n, characters), from 1, with -1 after the last.
+      weights: how much each clip counts, shape (n,), float32, from 0 to 1; empty: all count 1. A
+        mean over clips is still divided by their number, so a clip of weight 0.2 pulls a fifth.
       events: one row per event of the telemetry, shape (events, columns), int16; codes and columns
         are those of `fedspeech.device.telemetry`. Empty where the phone keeps none.
       attributes: what the phone says of itself, such as its device class, as codes; shape
         (attributes,), int16. Empty where it says nothing.
 
     Raises:
-      ValueError: if lengths or types do not fit, or a label is below its range.
+      ValueError: if lengths or types do not fit, or a label or a weight is out of its range.
     """
 
     embeddings: NDArray[np.float32]
     labels: NDArray[np.int64]
     events: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     attributes: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         """Checks lengths and types; values are checked where a delta leaves the phone."""
@@ -52,6 +55,14 @@ class LocalDataset:
             raise ValueError(f"labels must not be negative, got {self.labels.min()}")
         if lowest < 0 and not _ends_once(self.labels):
             raise ValueError("characters must be positive, with -1 after the last of a sentence")
+        weights = self.weights
+        if weights.dtype != np.float32 or weights.shape not in ((0,), (len(self.labels),)):
+            raise ValueError(
+                "expected float32 weights, one per clip or none, got "
+                f"{weights.dtype} of shape {weights.shape}"
+            )
+        if not ((weights >= 0) & (weights <= 1)).all():
+            raise ValueError("weights must be from 0 to 1")
         for name, array, ndim in (("events", self.events, 2), ("attributes", self.attributes, 1)):
             if array.dtype != np.int16 or array.ndim != ndim:
                 raise ValueError(
@@ -64,6 +75,11 @@ class LocalDataset:
         return len(self.labels)
 
     @property
+    def clip_weights(self) -> NDArray[np.float32]:
+        """Of each clip, shape (n,)."""
+        return self.weights if len(self.weights) else np.ones(len(self), np.float32)
+
+    @property
     def holds_sentences(self) -> bool:
         """Whether clips are labeled by their characters."""
         return self.labels.ndim == 2
@@ -74,11 +90,21 @@ class LocalDataset:
 
     def take(self, indices: NDArray[np.int64]) -> LocalDataset:
         """Returns the clips at `indices`, in that order."""
-        return replace(self, embeddings=self.embeddings[indices], labels=self.labels[indices])
+        return replace(
+            self,
+            embeddings=self.embeddings[indices],
+            labels=self.labels[indices],
+            weights=self.weights[indices] if len(self.weights) else self.weights,
+        )
 
     def first(self, count: int | None) -> LocalDataset:
         """Returns the first clips, at most so many; None: all of them."""
-        return replace(self, embeddings=self.embeddings[:count], labels=self.labels[:count])
+        return replace(
+            self,
+            embeddings=self.embeddings[:count],
+            labels=self.labels[:count],
+            weights=self.weights[:count],
+        )
 
     def joined(self, other: LocalDataset) -> LocalDataset:
         """Returns these clips followed by the other's, for instance the public negatives.
@@ -87,11 +113,24 @@ class LocalDataset:
         """
         if not len(other):
             return self
+        weighted = len(self.weights) or len(other.weights)
+        both = (self.clip_weights, other.clip_weights) if weighted else (self.weights,)
         return replace(
             self,
             embeddings=np.concatenate([self.embeddings, other.embeddings]),
             labels=np.concatenate([self.labels, other.labels]),
+            weights=np.concatenate(both),
         )
+
+
+def refuse_weights(datasets: Sequence[LocalDataset], what: str) -> None:
+    """Refuses clips that do not all count 1, where something would count them so.
+
+    Raises:
+      ValueError: naming what cannot weigh them.
+    """
+    if any(len(dataset.weights) for dataset in datasets):
+        raise ValueError(f"{what} counts every clip alike, and some have weights")
 
 
 def lowest_label(labels: NDArray[np.int64]) -> int:
@@ -134,12 +173,13 @@ class Block:
     """Up to `num_phones` phones, padded with zeros to one shape. Printing it shows that only.
 
     Shapes: embeddings (num_phones, max_examples, *embedding_shape); labels (num_phones,
-    max_examples), or with characters as a third axis; batches (num_phones, steps, batch_size), -1
-    where there is no clip.
+    max_examples), or with characters as a third axis; weights (num_phones, max_examples); batches
+    (num_phones, steps, batch_size), -1 where there is no clip.
     """
 
     embeddings: NDArray[np.float32]
     labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
     batches: NDArray[np.int64]
 
     def __repr__(self) -> str:
@@ -172,6 +212,7 @@ def pad_block(
     # -1.
     nothing = -1 if per_clip else 0
     labels = np.full((num_phones, max_examples, *per_clip), nothing, dtype=np.int64)
+    weights = np.ones((num_phones, max_examples), dtype=np.float32)
     batches = np.full((num_phones, num_steps, batch_size), -1, dtype=np.int64)
     for phone, (dataset, schedule) in enumerate(zip(datasets, schedules, strict=True)):
         if dataset.embeddings.shape[1:] != embeddings.shape[2:]:
@@ -186,6 +227,8 @@ def pad_block(
         else:
             embeddings[phone, :count] = dataset.embeddings[schedule.examples]
             labels[phone, :count] = dataset.labels[schedule.examples]
+        if len(dataset.weights):
+            weights[phone, :count] = dataset.weights[schedule.examples]
         embeddings[phone, count:] = 0
         batches[phone, : len(schedule.batches)] = schedule.batches
-    return Block(embeddings, labels, batches)
+    return Block(embeddings, labels, weights, batches)

@@ -37,7 +37,7 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.seeds import Keystream
-from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dataset import LocalDataset, refuse_weights
 from fedspeech.training.local import make_optimizer
 from fedspeech.training.one_thread import one_thread
 from fedspeech.training.settings import LocalTraining
@@ -80,10 +80,11 @@ def train_private(
     is seeded from `NoiseEntropy` for one phone and attempt alone, and gives the key of a keystream.
 
     Raises:
-      ValueError: if there is not one generator per phone.
+      ValueError: if there is not one generator per phone, or clips have weights.
     """
     if len(datasets) != len(rngs):
         raise ValueError(f"expected a stream per phone, got {len(rngs)} for {len(datasets)}")
+    refuse_weights(datasets, "DP-SGD on examples")
     with one_thread(), warnings.catch_warnings():
         # Clips need no gradient of their own, which torch remarks on.
         warnings.filterwarnings("ignore", "Full backward hook is firing")

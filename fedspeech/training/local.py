@@ -43,7 +43,9 @@ def train_adapter(
         clips = schedule.examples[batch[batch >= 0]]
         embeddings = torch.from_numpy(dataset.embeddings[clips][np.newaxis])
         labels = torch.from_numpy(dataset.labels[clips])
-        loss = objective.loss(adapter.logits(local, embeddings)[0], embeddings[0], labels)
+        weights = torch.from_numpy(dataset.weights[clips]) if len(dataset.weights) else None
+        logits = adapter.logits(local, embeddings)[0]
+        loss = objective.loss(logits, embeddings[0], labels, weights)
         loss = loss + training.proximal_mu * proximal(local, start)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -22,13 +22,16 @@ BLANK = 0
 class Objective(Protocol):
     """A loss over the clips of a phone, averaged over them."""
 
-    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def loss(
+        self, logits: Tensor, embeddings: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Computes the loss of one phone's batch, a scalar in nats.
 
         Args:
           logits: shape (n, c) or (n, w, c).
           embeddings: what they were computed from, shape (n, *embedding_shape).
           labels: shape (n,) or (n, characters).
+          weights: of clips, shape (n,); None: all count 1.
         """
         ...
 
@@ -48,10 +51,14 @@ class Objective(Protocol):
 class CrossEntropy:
     """One label per clip."""
 
-    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def loss(
+        self, logits: Tensor, embeddings: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Mean cross-entropy over clips; see `Objective.loss`."""
         del embeddings
-        return cross_entropy(logits, labels)
+        if weights is None:
+            return cross_entropy(logits, labels)
+        return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
 
     def logit_gradient(self, logits: Tensor, batch: Batch) -> Tensor:
         """Softmax minus one-hot, weighted; see `Objective.logit_gradient`."""
@@ -66,9 +73,12 @@ class Ctc:
     A sentence that cannot be answered in its windows has no loss and pulls at nothing.
     """
 
-    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def loss(
+        self, logits: Tensor, embeddings: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Mean over sentences; see `Objective.loss`."""
-        return ctc(logits, present_windows(embeddings), labels).mean()
+        losses = ctc(logits, present_windows(embeddings), labels)
+        return losses.mean() if weights is None else (losses * weights).mean()
 
     def logit_gradient(self, logits: Tensor, batch: Batch) -> Tensor:
         """All sentences of all phones in one call of the kernel; see `Objective.logit_gradient`."""

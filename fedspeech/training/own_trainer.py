@@ -35,7 +35,7 @@ from fedspeech.errors import OwnCodeFailed, ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.own_code import CodeKind
 from fedspeech.seeds import stream
-from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dataset import LocalDataset, refuse_weights
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
@@ -111,6 +111,7 @@ class OwnTrainer:
         rngs: Sequence[np.random.Generator],
     ) -> list[Delta]:
         """Trains phone by phone; one on which the trainer fails sends the zero vector."""
+        refuse_weights(datasets, "an own trainer")
         deltas = []
         for place in range(len(datasets)):
             try:

@@ -10,7 +10,8 @@ times sqrt(w), W = G + (H' (H H' + pull I)^-1 R)' (Hoerl and Kennard 1970, in it
 system as large as the number of clips, and no learning rate, step or draw. Where a phone has few
 clips or they say nothing new, W stays at G by itself.
 
-Each clip weighs 1: `own_share` of it the recording, the rest its altered copies together.
+Each clip weighs 1, or what its dataset says: `own_share` of it the recording, the rest its altered
+copies together.
 
 Embeddings must be whitened (`fedspeech.training.heads`), so that the pull is as strong in every
 direction, and the head must have been fit to the same scores.
@@ -108,6 +109,7 @@ def ridge_head(start: Matrix, own: LocalDataset, copies: LocalDataset, settings:
             np.full(len(copies), (1 - recorded) / max(per_clip, 1)),
         ]
     )
+    weights *= np.concatenate([own.clip_weights, np.repeat(own.clip_weights, per_clip)])
     clips = own.joined(copies)
     return start + ridge_change(start, clips, weights, settings.pull)
 

@@ -20,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.device.user_rates import UserRates
+from fedspeech.device.weak_labels import LabelWeights
 from fedspeech.errors import ScenarioError
 from fedspeech.evaluation.metric import ERROR, VALIDATION, Metric, Model, Section
 from fedspeech.evaluation.over_phones import (
@@ -40,6 +42,7 @@ from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.training.ridge import Recalibration, Ridge, adapt_heads
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import FloatVector
+from simulations.evaluation.weak_labels import Gains, gains, weak_label_section
 from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import BuiltExperiment
 
@@ -93,11 +96,19 @@ class Evaluator:
     def __init__(
         self, built: BuiltExperiment, scenario: Scenario, task: TaskEvaluation[Any] | None = None
     ) -> None:
-        """Keeps the base's own adapter to compare with."""
+        """Keeps the base's own adapter to compare with.
+
+        Raises:
+          ScenarioError: if weak labels are asked for, and phones hear more than words.
+        """
         self._built, self._scenario = built, scenario
         self._task = task or built.evaluation()
         arrays = built.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
+        if scenario.personalization.weak_labels:
+            heard = self._task.heard_words(self._base, self._validation.first(0))
+            if heard is None:
+                raise ScenarioError("personalization.weak_labels: users react to words alone")
 
     @property
     def validation_clips(self) -> int:
@@ -250,7 +261,45 @@ class Evaluator:
                 task.shots,
                 self._scenario.seed,
             ),
+            *self._reacted(start),
         ]
+
+    def _reacted(self, start: FloatVector) -> Iterator[Section]:
+        """What phones gain by weak labels, where the scenario asks for it."""
+        settings = self._scenario.personalization
+        if settings.weak_labels:
+            found = self.weak_label_gains(start, settings.retry_weight)
+            yield weak_label_section(*found, self._scenario.seed)
+
+    def weak_label_gains(
+        self, start: FloatVector, retry_weight: float, *, guarded: bool = True
+    ) -> Gains:
+        """Accuracies of held-out phones that adapt on their users' reactions to words."""
+        settings, phones = self._scenario.personalization, self._phones
+        shots = settings.headline_shots
+        own = [phone.own[shots] for phone in phones]
+        heard = [found for clips in own if (found := self._task.heard_words(start, clips))]
+
+        def accuracies(
+            kept: Sequence[NDArray[np.int64]], datasets: Sequence[LocalDataset]
+        ) -> NDArray[np.float64]:
+            if settings.rule == "ridge":
+                copies = [
+                    _copies_of(phone.copies.get(shots, mine.first(0)), places, len(mine))
+                    for phone, places, mine in zip(phones, kept, own, strict=True)
+                ]
+                adapted = self._adapted_in_closed_form(start, datasets, copies)
+            else:
+                adapted = self._adapted(start, datasets, shots)
+            vectors = [one.adapter(start, guarded=guarded) for one in adapted]
+            pairs = zip(vectors, phones, strict=True)
+            return np.array([self.accuracy(vector, phone) for vector, phone in pairs])
+
+        return gains(
+            own, [labels for labels, _ in heard], accuracies, words=heard[0][1],
+            rates=self._scenario.telemetry or UserRates(),
+            weights=LabelWeights(retry=retry_weight), seed=self._scenario.seed,
+        )  # fmt: skip
 
     def personal(self, shipped: FloatVector, phone_id: str) -> tuple[FloatVector, dict[str, float]]:
         """One held-out phone's own adapter at the headline's shots, and its accuracies.
@@ -419,6 +468,12 @@ class Evaluator:
         unguarded = mistakes(own, guarded=False)
         yield "own examples, no guard", "personalized", "without_guard", unguarded
         yield "control", "control", "control", mistakes(control)
+
+
+def _copies_of(copies: LocalDataset, places: NDArray[np.int64], count: int) -> LocalDataset:
+    """Altered copies of the clips at some places among so many."""
+    each = len(copies) // max(count, 1)
+    return copies.take((places[:, np.newaxis] * each + np.arange(each)).ravel())
 
 
 def _is_base(choice: StageChoice | None) -> bool:

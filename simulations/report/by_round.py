@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from simulations.report import phrasing
 from simulations.report.figures import Column, Figure, counts, figure, numbers, share
@@ -197,18 +198,18 @@ def _phones_by_hour(hours: Sequence[PhonesAtHour], times: list[RoundTime]) -> li
         "phones-by-hour",
         "Phones by hour",
         "Phones that the policy lets work, phones whose user has agreed, both, and those that "
-        "trained in a round of that hour. The first week; each step of the axis is ten times.",
+        "trained in a round of that hour (dots). The first week; the axis is logarithmic.",
         (
             numbers("day", [(one.hour - hours[0].hour) / 24 for one in hours]),
             counts("eligible", [round(one.eligible) for one in hours], "base"),
             counts("consented", [one.consented for one in hours], "control"),
             counts("both", [round(one.both) for one in hours], "federated"),
-            counts("trained", trained, "personalized"),
+            replace(counts("trained", trained, "personalized"), dots=True),
         ),
         visibility=("simulation_only",),
         x_title="virtual days since the first call",
         y_title="phones",
-        y={"type": "log", "dtick": 1},
+        y={"type": "log", "tickformat": "~g", "nticks": 6},
     )
 
 

@@ -90,6 +90,7 @@ class Column:
       form: writes a value that is there.
       role: color of its line; "": it stands in the table alone.
       scale: from values to what is drawn, 100 for percent.
+      dots: values are of single places, and no line joins them.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Column:
     role: str = ""
     dash: str = "solid"
     scale: float = 1
+    dots: bool = False
 
     def cell(self, row: int) -> str:
         """A value as text, or a dash."""
@@ -111,7 +113,7 @@ class Column:
             [None if v is None else round(self.scale * v, 4) for v in self.values]
             if self.scale != 1
             else self.values,
-            "lines" if len(self.values) > 1 else "markers",
+            "markers" if self.dots or len(self.values) < 2 else "lines",
             self.role,
             self.name,
             connectgaps=True,

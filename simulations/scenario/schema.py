@@ -342,6 +342,14 @@ class PersonalizationSettings(Section):
     max_false_accept_rise: Share = Field(
         default=0.02, description="Largest rise of the false accept rate on guard negatives."
     )
+    weak_labels: bool = Field(
+        default=False,
+        description="Whether held-out phones also adapt on what simulated users correct and retry, "
+        "for a panel of the report; for words. Users are those of `telemetry`, or the usual ones.",
+    )
+    retry_weight: Share = Field(
+        default=0.5, description="What a retried clip counts there; a corrected one counts 1."
+    )
     pull: Positive = Field(
         default=50.0,
         description='For "ridge": weight of the squared distance from the global head; an example '

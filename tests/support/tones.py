@@ -139,6 +139,9 @@ class ToneEvaluation:
             metrics=(Metric(name="hertz of a high tone", value=900.0, unit="number"),),
         )  # fmt: skip
 
+    def heard_words(self, vector, clips):
+        return None
+
     def weak_labels(self, vector, phone, shots):
         return None
 

@@ -1,5 +1,7 @@
 """The batched cohort against the one-phone loop, and against itself in other company."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,10 @@ def phone_clips(adapter, count, seed):
     labels = rng.integers(0, LABELS, count)
     centers = np.random.default_rng(9).standard_normal((LABELS, *adapter.embedding_shape))
     noise = rng.standard_normal((count, *adapter.embedding_shape))
-    return LocalDataset((centers[labels] + noise).astype(np.float32), labels)
+    # Every third phone weighs its clips.
+    weights = rng.random(count if seed % 3 == 2 else 0).astype(np.float32)
+    embeddings = (centers[labels] + noise).astype(np.float32)
+    return LocalDataset(embeddings, labels, weights=weights)
 
 
 def rngs(phones):
@@ -66,6 +71,26 @@ def test_a_cohort_equals_the_one_phone_loop(name, training, counts):
         # Adam divides by the size of a gradient, so the last bits of a small one are magnified.
         atol = 1e-5 if training.optimizer == "sgd" else 1e-3 * training.learning_rate
         np.testing.assert_allclose(delta.vector, alone.vector, atol=atol)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_a_clip_of_weight_one_half_pulls_half_as_much(name, batch_size):
+    """One step of plain SGD is linear in the weights."""
+    adapter, parameters = build(name)
+    training = LocalTraining(
+        optimizer="sgd", momentum=0.0, batch_size=batch_size, max_steps=1, local_epochs=1
+    )
+    clips = phone_clips(adapter, 6, 0)
+
+    def moved(weight):
+        weighted = replace(clips, weights=np.full(6, weight, np.float32))
+        return train_cohort(adapter, parameters, [weighted], training, rngs([0]))[0].vector
+
+    plain = train_cohort(adapter, parameters, [clips], training, rngs([0]))[0].vector
+    np.testing.assert_array_equal(moved(1.0), plain)
+    np.testing.assert_allclose(moved(0.5), plain / 2, atol=1e-6)
+    assert not moved(0.0).any()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspeech.seeds import stream
-from fedspeech.training.dataset import LocalDataset, pad_block
+from fedspeech.training.dataset import LocalDataset, pad_block, refuse_weights
 from fedspeech.training.settings import LocalTraining
 
 
@@ -114,3 +115,30 @@ def test_joining_and_taking_keep_clips_beside_their_labels():
     assert np.array_equal(taken.embeddings[0], dataset(3).embeddings[1])
     assert taken.labels[0] == dataset(3).labels[1]
     assert taken.labels[1] == dataset(5).labels[0]
+
+
+def test_weights_follow_their_clips_and_clips_without_any_count_one():
+    plain, weights = dataset(4), np.array([0, 0.25, 0.5, 1], np.float32)
+    weighed = replace(plain, weights=weights)
+    assert weighed.take(np.array([3, 1])).weights.tolist() == [1, 0.25]
+    assert weighed.first(2).weights.tolist() == [0, 0.25]
+    assert weighed.joined(plain).weights.tolist() == [*weights, 1, 1, 1, 1]
+    assert plain.joined(weighed).weights.tolist() == [1, 1, 1, 1, *weights]
+    assert not len(plain.joined(plain).weights)
+    assert plain.clip_weights.tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(3, np.float32), np.ones(4), np.full(4, 1.5, np.float32),
+     np.full(4, -0.1, np.float32), np.full(4, np.nan, np.float32)],
+)  # fmt: skip
+def test_weights_that_do_not_fit_are_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        replace(dataset(4), weights=weights)
+
+
+def test_what_cannot_weigh_refuses_weights():
+    refuse_weights([dataset(4)], "it")
+    with pytest.raises(ValueError, match="it counts every clip alike"):
+        refuse_weights([dataset(4), replace(dataset(4), weights=np.ones(4, np.float32))], "it")

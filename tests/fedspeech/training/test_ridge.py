@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,22 @@ def test_an_adapter_that_is_no_head_is_refused_by_name():
     adapter = AffineAdapter(1, FEATURES, LABELS)
     with pytest.raises(ValueError, match=r'adapter="affine"; set adapter = "head"'):
         adapt_heads(adapter, np.zeros(1, np.float32), [], [], clips(1), Ridge(), Shifting())
+
+
+def test_a_clip_weighs_in_the_closed_form_what_its_dataset_says():
+    """Of weight 0 it and its copies are as left out; two of weight one half are one of 1."""
+    data, altered, start, settings = clips(4), clips(8, seed=5), head(), Ridge(pull=2.0)
+    kept = np.array([0, 1, 3])
+    weighed = replace(data, weights=np.array([1, 1, 0, 1], np.float32))
+    rows = (kept[:, np.newaxis] * 2 + np.arange(2)).ravel()
+    np.testing.assert_allclose(
+        ridge_head(start, weighed, altered, settings),
+        ridge_head(start, data.take(kept), altered.take(rows), settings),
+        atol=1e-12,
+    )
+    twice = replace(data.joined(data), weights=np.full(8, 0.5, np.float32))
+    none = data.first(0)
+    np.testing.assert_allclose(
+        ridge_head(start, twice, none, settings), ridge_head(start, data, none, settings),
+        atol=1e-10,
+    )  # fmt: skip

@@ -1,12 +1,14 @@
 """Virtual time of a run: phones by hour, days until most of the gain, bytes of all phones."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from tiny_job import make_job, with_plan
 
 from fedspeech.device.phone_rules import PhoneRules
 from fedspeech.device.virtual_time import TimeAxis
+from simulations.report.by_round import virtual_time
 from simulations.results.rows import RoundTime
 from simulations.run.left_by_shards import run_time
 
@@ -56,3 +58,24 @@ def test_phones_by_hour_are_the_formula_and_the_consents_in_force(example, job):
 def test_a_run_of_two_months_shows_its_first_week(example, job):
     long = dataclasses.replace(job, time=dataclasses.replace(job.time, every_h=240.0))
     assert len(run_time(rows(example, long, [0.5, 0.5, 0.5]), long).hours) == 7 * 24 + 1
+
+
+def test_the_picture_by_hour_shows_the_rows_and_joins_no_rounds(example, job):
+    """Every number of the lines and of the table behind them is one of the run's own."""
+    ran = rows(example, job, [0.5, 0.5, 0.5, 0.5])
+    found = run_time(ran, job)
+    results = SimpleNamespace(rows=ran, summary=SimpleNamespace(time=found))
+    figure = next(one for one in virtual_time(results) if one.key == "phones-by-hour")
+    assert figure.header == ("day", "eligible", "consented", "both", "trained")
+    drawn = {trace["name"]: trace for trace in figure.traces}
+    for name in ("eligible", "consented", "both"):
+        expected = [round(getattr(one, name)) for one in found.hours]
+        assert list(drawn[name]["y"]) == expected
+        assert [row[figure.header.index(name)] for row in figure.table] == list(map(str, expected))
+    first = found.hours[0].hour
+    called = {round(row.simulation_only.time.called_h - first): 39 for row in ran}
+    assert dict(enumerate(drawn["trained"]["y"])) == {
+        place: called.get(place) for place in range(len(found.hours))
+    }
+    assert len(called) == 4
+    assert drawn["trained"]["mode"] == "markers"
