@@ -5,8 +5,9 @@
 
 All numbers are taken as of one population. A cell is a conjunction such as accent = north and
 age = 18-30; a reader subtracts a cell from one that contains it, parts from their total, the
-counts of one cell from each other, and solves the system of all equations. Within one table this
-is the rule `cell-by-subtraction`; here are two tables, or two releases.
+counts of one cell from each other, and solves the system of all equations. What follows within one
+table is for the rule `cell-by-subtraction` to say, what follows from two of them, or from two
+releases, for `differencing`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ Conditions = frozenset[tuple[str, str]]
 MOST_SOLVED = 256
 """Cells up to which the system of all equations is solved."""
 _MOST_ATOMS = 8192
+_ROUNDING = 1e-6  # of what a system of equations gives
 _BETWEEN = re.compile(r"\[?\s*(\d+(?:\.\d+)?)\s*(?:-|–|to|,|\.\.)\s*(\d+(?:\.\d+)?)\s*[\])]?")
 _BELOW = re.compile(r"(?:<=?|≤|under|below|up to)\s*(\d+(?:\.\d+)?)")
 _ABOVE = re.compile(r"(?:(?:>=?|≥|over|above|from|at least)\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\+)")
@@ -109,17 +111,18 @@ def isolated(
 ) -> Iterator[tuple[str, str]]:
     """Places of new cells from which, with others, fewer than `k_min` people follow, and why.
 
-    What follows from one table alone is not said.
+    What follows from one table alone is not said: `cell-by-subtraction` says it.
     """
     known = [Cell(cell.conditions, cell.people) for source in earlier for cell in source]
     both = [*known, *itertools.chain.from_iterable(new)]
-    found = dict.fromkeys(_followed(both, k_min))
+    found = dict.fromkeys(followed(both, k_min))
     if found and len(earlier) + len(new) > 1:
-        alone = {each for source in (*earlier, *new) for each in _followed(source, k_min)}
+        alone = {each for source in (*earlier, *new) for each in followed(source, k_min)}
         yield from (each for each in found if each not in alone)
 
 
-def _followed(cells: Sequence[Cell], k_min: int) -> Iterator[tuple[str, str]]:
+def followed(cells: Sequence[Cell], k_min: int) -> Iterator[tuple[str, str]]:
+    """Places of new cells from which, with others of these, fewer than `k_min` people follow."""
     by_conditions = defaultdict(list)
     for cell in cells:
         by_conditions[cell.conditions].append(cell)
@@ -238,13 +241,13 @@ def _solved_together(
     freedom = 1 - np.diag(shares)
     apart = (counts - shares @ counts) / np.where(freedom > 1e-8, freedom, np.inf)
     for cell, difference in zip(cells, apart, strict=True):
-        if cell.where and 0.5 < abs(difference) < k_min:
+        if cell.where and 0.5 < abs(difference) < k_min - _ROUNDING:
             yield cell.where, f"a change of fewer than {k_min} people follows from several cells"
     for group in fixed:
         size = float(inverse[group] @ counts)
         used = np.flatnonzero(np.abs(inverse[group]) > 1e-8)
         where = next((cells[int(place)].where for place in used if cells[int(place)].where), "")
-        if where and len(used) > 1 and 0.5 < abs(size) < k_min:
+        if where and len(used) > 1 and 0.5 < abs(size) < k_min - _ROUNDING:
             yield where, f"a group of fewer than {k_min} people follows from several cells"
 
 

@@ -61,7 +61,11 @@ def signature(shared: Candidate) -> Found:
     if not shared.policy.signers:
         yield "policy.signers", "the policy names nobody who may make artifacts"
     elif not shared.manifest.signed_by(shared.policy.signers):
-        yield "manifest.signature", "none of the signers of the policy signed this manifest"
+        said = shared.manifest.signer[:16] or "nobody"
+        yield (
+            "manifest.signature",
+            f"none of the signers of the policy signed this manifest, but {said}",
+        )
 
 
 def access_tier(shared: Candidate) -> Found:

@@ -18,6 +18,7 @@ from scipy import sparse
 from fedspeech.device.redaction.redactor import Redactor
 from fedspeech.errors import require
 from fedspeech.sharing.artifact import BETWEEN, Sought, columns_of, folded
+from fedspeech.sharing.cells import cells_of, followed
 from fedspeech.sharing.finding import Candidate, Found
 from fedspeech.sharing.schema import OBSERVED, ONE_PERSON, PEOPLE, TOTALS
 
@@ -127,6 +128,8 @@ def cell_by_subtraction(shared: Candidate) -> Found:
         if len(totals) == 1 and len(parts) > 1 and all(v is None or _number(v) for v in parts):
             rows = [{"part": key, "people": value} for key, value in found.items()]
             yield from _by_subtraction(where or "document", rows, "people", shared.policy.k_min)
+    for release in cells_of(shared.artifact):
+        yield from followed(release, shared.policy.k_min)
 
 
 def rate_without_count(shared: Candidate) -> Found:

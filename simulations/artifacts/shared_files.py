@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,13 @@ def _summary(results: Results, guarantee: Guarantee, k_min: int) -> bytes:
     """Figures of enough phones, and the price against those who read them."""
     summary = published(results).summary
     assert summary is not None
-    metrics = [metric for section in summary.sections for metric in section.metrics]
-    kept = [metric for metric in metrics if (metric.phones or 0) >= k_min]
+    tables = [
+        {"name": section.key, "metrics": [dict(_row(metric)) for metric in enough]}
+        for section in summary.sections
+        if (enough := list(_of_enough(section.metrics, k_min)))
+    ]
+    kept = sum(len(table["metrics"]) for table in tables)
+    withheld = sum(len(section.metrics) for section in summary.sections) - kept
     document: dict[str, Any] = {
         "scenario": summary.scenario,
         "rounds": summary.adapter_rounds,
@@ -161,8 +167,8 @@ def _summary(results: Results, guarantee: Guarantee, k_min: int) -> bytes:
         "parameters": summary.parameters,
         "k_min": k_min,
         "note": summary.noise_notice or "",
-        "withheld": f"{len(metrics) - len(kept)} figures of fewer than {k_min} phones",
-        "metrics": [dict(_row(metric)) for metric in kept],
+        "withheld": f"{withheld} figures of fewer than {k_min} phones",
+        "sections": tables,
     }
     if math.isfinite(guarantee.epsilon_release):
         document["privacy"] = {
@@ -173,9 +179,36 @@ def _summary(results: Results, guarantee: Guarantee, k_min: int) -> bytes:
     return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
 
+def _of_enough(metrics: Sequence[Metric], k_min: int) -> Iterator[Metric]:
+    """Figures of enough phones, of segments that leave as many over, or none.
+
+    Of an attribute, the smallest segments go until those that are withheld are `k_min` phones
+    together: the rest of everybody is theirs.
+    """
+    everybody = max((metric.phones or 0 for metric in metrics if not metric.segment), default=0)
+    sizes: dict[str, dict[str, int]] = defaultdict(dict)
+    for metric in metrics:
+        if metric.segment is not None:
+            sizes[metric.segment.name][metric.segment.value] = metric.phones or 0
+    named = set()
+    for attribute, parts in sizes.items():
+        kept = sorted((size, value) for value, size in parts.items() if size >= k_min)
+        while kept and 0 < everybody - sum(size for size, _ in kept) < k_min:
+            del kept[0]
+        named |= {(attribute, value) for _, value in kept}
+    for metric in metrics:
+        segment = metric.segment
+        if (metric.phones or 0) >= k_min and (
+            segment is None or (segment.name, segment.value) in named
+        ):
+            yield metric
+
+
 def _row(metric: Metric) -> Iterator[tuple[str, Any]]:
     yield from (("name", metric.name), ("value", metric.value), ("unit", metric.unit))
     yield from (("phones", metric.phones), ("model", metric.model), ("variant", metric.variant))
+    if metric.visibility == "public":
+        yield "corpus", "public"  # other people than those whom the other figures count
     if metric.segment is not None:
         yield "segment", f"{metric.segment.name}: {metric.segment.value}"
     if metric.interval is not None:

@@ -22,8 +22,11 @@ from simulations.results.summary import Summary
 MARKS = (("base", "○"), ("federated", "●"), ("personalized", "◆"), ("control", "✕"))
 
 
-def render(results: Results, *, for_publication: bool) -> str:
-    """Returns the page; `results` are without the operator's part already if it is published."""
+def render(results: Results, *, for_publication: bool, most_numbers: int = MOST_NUMBERS) -> str:
+    """Returns the page; `results` are without the operator's part already if it is published.
+
+    Charts of such a page have at most so many numbers.
+    """
     summary, account = results.summary, _account(results)
     figures: dict[str, list[Figure]] = {
         "by_round": by_round.progress(results),
@@ -61,7 +64,7 @@ def render(results: Results, *, for_publication: bool) -> str:
     }
     drawn = [one for group in figures.values() for one in group]
     if for_publication:
-        drawn = [thinned(one, MOST_NUMBERS) for one in drawn]
+        drawn = [thinned(one, most_numbers) for one in drawn]
     return document("page.html", drawn, context)
 
 

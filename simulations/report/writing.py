@@ -54,7 +54,8 @@ def write_report(run_folder: Path, publish: bool = False, gate: Gate | None = No
 
 
 def _publish(folder: RunFolder, results: Results, behind: Behind, gate: Gate) -> Path:
-    page, file = render(results, for_publication=True), folder.published_report
+    most, file = gate.policy.most_numbers, folder.published_report
+    page = render(results, for_publication=True, most_numbers=most)
     manifest = gate.passed(file.name, page, behind)
     write_text(file, page)
     if gate.key is not None:

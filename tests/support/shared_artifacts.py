@@ -315,6 +315,13 @@ def bad():
                 for accent, phones in (("north", 60), ("south", 80), ("all", total))
             ]}, policy=replace(POLICY, keys=("round",))),
         ),
+        "the other sex": (
+            "cell-by-subtraction",
+            in_json({"rows": [
+                {"segment": name, "phones": n}
+                for name, n in ((None, 60), ("sex: female", 42), ("accent: north", 60))
+            ]}),
+        ),
         "in an object": (
             "cell-by-subtraction",
             in_json({"phones": {"total": 104, "north": 60, "south": 40}},
