@@ -21,6 +21,7 @@ import json
 import secrets
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -91,7 +92,7 @@ class Uploader:
         for purpose in ("federated_training", "analytics"):
             self._take_up(purpose, arrived)
         for record in self._open - self._ways.keys():  # sent perhaps, and revoked or expired since
-            self._log("kept_back", record, why="withdrawn")
+            self._kept_back(record, "withdrawn")
 
     @property
     def states(self) -> dict[str, State]:
@@ -168,12 +169,31 @@ class Uploader:
         return _parts(found.content)[3]
 
     def _end(self, record: str, way: _Way, state: State) -> None:
-        """Ends a way; one on which something was sent and nothing known to arrive is a row."""
-        if record in self._open:
-            self._log("kept_back", record, why=state)
-            self._open.remove(record)
+        """Ends a way; one on which something was sent and nothing known to arrive is a row.
+
+        A way whose row has no room ends at a later tick, and others go on meanwhile.
+        """
+        if record in self._open and not self._kept_back(record, state):
+            return
         self._to(way, state)
-        self._vault.store.erase([record], f"a parcel was {state}")
+        self._erase(record, state)
+
+    def _kept_back(self, record: str, why: str) -> bool:
+        """Writes that nobody knows whether a parcel arrived; False if there is no room for it."""
+        for last in (False, True):
+            try:
+                self._log("kept_back", record, why=why)
+            except StoreFull:
+                if last or not self._vault.store.make_room():
+                    return False
+            else:
+                break
+        self._open.remove(record)
+        return True
+
+    def _erase(self, record: str, state: State) -> None:
+        with suppress(StoreFull):  # it lives a day; the next sweep that has room takes it
+            self._vault.store.erase([record], f"a parcel was {state}")
 
     def _to(self, way: _Way, state: State) -> None:
         assert state in TRANSITIONS[way.state], (way.state, state)
@@ -205,7 +225,7 @@ class Uploader:
         now_s = self._vault.store.now()
         for entry in self._vault.usable("parcel", purpose=purpose, area=self._area):
             if entry.id in arrived:  # killed between its row and its removal
-                self._vault.store.erase([entry.id], "a parcel was delivered")
+                self._erase(entry.id, "delivered")
                 continue
             head = self._vault.use(entry.id, purpose=purpose, area=self._area).content
             release_s, until_s, row, _ = _parts(head)

@@ -238,3 +238,69 @@ def test_a_parcel_whose_row_has_no_room_is_not_sent(tmp_path, monkeypatch):
     sender.uploader.tick(ONLINE)
     assert not sender.network.sent
     assert list(sender.uploader.states.values()) == ["backing off"]
+
+
+def test_a_full_disk_stops_neither_the_start_nor_other_parcels_and_loses_no_row(
+    tmp_path, monkeypatch
+):
+    """The row that a way ended waits for room; what else is due is done meanwhile."""
+    sender = Sender(tmp_path)
+    sender.network.works = False
+    lost = sender.post(until_s=NOW + 60)
+    sender.uploader.tick(ONLINE)  # sent perhaps
+    sender.network.works = True
+    other = sender.post(b"another", release_s=NOW + 100)
+    log, add = sender.phone.store.log, sender.phone.store.log.add
+
+    def full(kind, **fields):
+        if kind == "kept_back":
+            raise StoreFull("the disk is full")
+        return add(kind, **fields)
+
+    monkeypatch.setattr(log, "add", full)
+    sender.tick(later_s=200)
+    assert sender.uploader.states[other] == "delivered"
+    assert TRANSITIONS[sender.uploader.states[lost]], "its way has not ended"
+    monkeypatch.undo()
+    sender.tick(later_s=1)
+    assert sender.uploader.states[lost] == "given up"
+    assert kinds(sender) == ["sending", "sending", "left", "kept_back"]
+
+
+def test_an_uploader_starts_on_a_full_disk_and_writes_its_row_when_there_is_room(
+    tmp_path, monkeypatch
+):
+    sender = Sender(tmp_path)
+    sender.network.works = False
+    sender.post()
+    sender.uploader.tick(ONLINE)
+    sender.phone.vault.revoke(sender.receipt.id)
+    log = sender.phone.store.log
+
+    def full(*_, **__):
+        raise StoreFull("the disk is full")
+
+    monkeypatch.setattr(log, "add", full)
+    sender.begin()
+    assert kinds(sender) == ["sending"]
+    monkeypatch.undo()
+    sender.begin()
+    assert kinds(sender) == ["sending", "kept_back"]
+
+
+def test_a_row_takes_the_reserve_of_a_full_disk(tmp_path, monkeypatch):
+    sender = Sender(tmp_path)
+    sender.network.works = False
+    sender.post(until_s=NOW + 60)
+    sender.uploader.tick(ONLINE)
+    store, add, freed = sender.phone.store, sender.phone.store.log.add, []
+
+    def full(kind, **fields):
+        if not freed:
+            raise StoreFull("the disk is full")
+        return add(kind, **fields)
+
+    monkeypatch.setattr(store.log, "add", full)
+    monkeypatch.setattr(store, "make_room", lambda: freed.append(1) is None)
+    sender.tick(later_s=100)
+    assert kinds(sender) == ["sending", "kept_back"]
