@@ -18,10 +18,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
@@ -50,11 +52,18 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder of recordings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     options = parser.parse_args()
-    for seed in options.seeds:
+    gains = np.zeros((len(options.seeds), len(VOICES)))
+    for row, seed in zip(gains, options.seeds, strict=True):
         household = Household(options.corpus, seed)
         print(json.dumps({"seed": seed, "equal error rate": household.equal_error_rate()}))
-        for voices in VOICES:
-            print(json.dumps({"seed": seed, **household.measured(voices)}), flush=True)
+        for place, voices in enumerate(VOICES):
+            found = household.measured(voices)
+            row[place] = found["gain of the voiceprint"][1]
+            print(json.dumps({"seed": seed, **found}), flush=True)
+    if len(gains) > 1:
+        over_seeds = np.column_stack([gains, gains.mean(axis=1)])
+        for name, gain in zip((*VOICES, "any"), over_seeds.T, strict=True):
+            print(json.dumps({"voices": name, "gain over seeds": _interval(gain)}))
 
 
 class Household:
@@ -78,7 +87,7 @@ class Household:
         for phone in self.built.held_out:
             self._own(phone)
 
-    def measured(self, voices: int) -> dict[str, object]:
+    def measured(self, voices: int) -> dict[str, Any]:
         """Accuracies with so many voices, in per cent, and what the voiceprints let pass."""
         rng = stream(self.scenario.seed, "household", voices)
         ways: dict[str, list[HeldOutPhone]] = {"owner": [], "everybody": [], "voiceprint": []}
@@ -180,6 +189,12 @@ class Household:
         vectors = evaluator.own_adapters(start, self.shots) if adapted else [start] * len(phones)
         pairs = zip(vectors, phones, strict=True)
         return np.array([evaluator.accuracy(vector, phone) for vector, phone in pairs])
+
+
+def _interval(values: NDArray[np.float64]) -> list[float]:
+    """Low end, mean and high end at 95 %, by Student."""
+    error = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return [round(float(values.mean() + side * error), 2) for side in (-1, 0, 1)]
 
 
 def _percent(share: float) -> float:

@@ -197,8 +197,9 @@ def _phones_by_hour(hours: Sequence[PhonesAtHour], times: list[RoundTime]) -> li
     return figure(
         "phones-by-hour",
         "Phones by hour",
-        "Phones that the policy lets work, phones whose user has agreed, both, and those that "
-        "trained in a round of that hour (dots). The first week; the axis is logarithmic.",
+        "Phones that the policy lets work, on average, phones whose user has agreed, both, and "
+        "those that trained in a round of that hour (dots). The first week; the axis is "
+        "logarithmic.",
         (
             numbers("day", [(one.hour - hours[0].hour) / 24 for one in hours]),
             counts("eligible", [round(one.eligible) for one in hours], "base"),
@@ -209,7 +210,7 @@ def _phones_by_hour(hours: Sequence[PhonesAtHour], times: list[RoundTime]) -> li
         visibility=("simulation_only",),
         x_title="virtual days since the first call",
         y_title="phones",
-        y={"type": "log", "tickformat": "~g", "nticks": 6},
+        y={"type": "log", "tickformat": "~g", "dtick": "D2"},
     )
 
 
