@@ -84,9 +84,10 @@ class Scheduler:
             return "the phone is not charged"
         if policy.wifi and not condition.wifi:
             return "the network is metered"
-        if condition.battery < policy.least_battery:
+        # A battery or a count that is not known (NaN) is not enough, as in `WorkPolicy.allows`.
+        if not condition.battery >= policy.least_battery:
             return f"the battery is below {policy.least_battery:.0%}"
-        if day <= self.day and self.worked_s >= 60 * policy.minutes_a_day:
+        if day <= self.day and not self.worked_s < 60 * policy.minutes_a_day:
             return f"it has worked {policy.minutes_a_day:g} minutes today"
         return ""
 

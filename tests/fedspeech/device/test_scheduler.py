@@ -100,8 +100,13 @@ def test_minutes_are_of_the_day_and_a_clock_set_back_brings_none():
 
 
 def test_one_phone_and_many_follow_one_rule_under_every_policy_and_condition():
-    """All 32 combinations of conditions, at both sides of each threshold, under 8 policies."""
-    grid = np.array(np.meshgrid(*[[False, True]] * 5, [0.29, 0.3], [0.0, 1799.0, 1800.0]))
+    """All 32 combinations of conditions, at both sides of each threshold, under 8 policies.
+
+    A battery or a count that nobody knows is not enough, for one as for many.
+    """
+    unknown = float("nan")
+    batteries, worked = [0.29, 0.3, unknown], [0.0, 1799.0, 1800.0, unknown]
+    grid = np.array(np.meshgrid(*[[False, True]] * 5, batteries, worked))
     columns = grid.reshape(7, -1)
     conditions = Conditions(*(flags.astype(bool) for flags in columns[:5]), columns[5])
     for number in range(8):
