@@ -82,6 +82,8 @@ class MonotoneClock:
     def now(self) -> float:
         """Seconds since 1970 as long as nobody set the time back."""
         told = self.seconds() + self.offset_s
+        if not math.isfinite(told):  # no time at all: none has passed
+            return self.latest_s
         if told < self.latest_s:
             self.offset_s += self.latest_s - told
         self.latest_s = max(told, self.latest_s)

@@ -424,6 +424,22 @@ def test_a_clock_set_back_revives_nothing_and_stops_no_time(tmp_path):
         store.get(clip)
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_clock_that_tells_no_time_stands_still_and_goes_on(tmp_path, broken):
+    time = Time()
+    store = opened(tmp_path, time)
+    record = store.put("clip", b"sound", consent="r")
+    before = store.now()
+    time.seconds = broken
+    assert store.now() == before
+    time.seconds = 0.0
+    assert store.now() == before, "set back after it, it runs back no more than at any time"
+    assert store.get(record).content == b"sound"
+    time.seconds += 8 * DAY_S
+    assert store.now() == before + 8 * DAY_S
+    assert store.sweep() is not None
+
+
 def test_a_record_needs_a_known_kind_and_a_receipt(tmp_path):
     store = opened(tmp_path)
     with pytest.raises(ValueError, match=r"kind must be one of clip, .*got kind='audio'"):
