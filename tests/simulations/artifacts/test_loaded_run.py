@@ -10,15 +10,20 @@ from tiny_experiment import cache, tiny_scenario
 from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import paragraphs
+from fedspeech.sharing.policy import Policy
 from simulations.artifacts.loaded_run import FinishedRun
 from simulations.report.comparison import comparison
 from simulations.report.phrasing import epsilon, price
+from simulations.report.publishing import Gate
 from simulations.report.writing import write_report
 from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
 from simulations.run.runner import simulate
 
 FIGURES = ("epsilon_release", "epsilon_server", "relation_release", "relation_server", "trust")
+
+OF_FEW = Gate(policy=Policy(tier="public", k_min=2, most_numbers=256, epsilon=1e9, delta=0.5))
+"""Runs of tests have twelve phones."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
     assert alone.guarantee.epsilon_server < spent.epsilon_server, "nothing would be shown otherwise"
     for folder in (first, second):
         for publish in (False, True):
-            page = write_report(folder, publish).read_text()
+            page = write_report(folder, publish, OF_FEW).read_text()
             assert epsilon(spent.epsilon_server) in page
             assert "of this run alone" not in page
 
@@ -127,7 +132,7 @@ def edited(run, tmp_path):
 @pytest.mark.parametrize("publish", [True, False])
 def test_a_page_states_what_the_ledger_holds_whatever_the_summary_says(alone, tmp_path, publish):
     spent = Ledger.inspect(alone / "ledger.jsonl").guarantee()
-    page = write_report(edited(alone, tmp_path), publish).read_text()
+    page = write_report(edited(alone, tmp_path), publish, OF_FEW).read_text()
     assert epsilon(spent.epsilon_server) in page
     assert "ε = 0.50" not in page
 
@@ -179,7 +184,7 @@ def test_at_which_stage_a_round_was_abandoned_does_not_show_in_what_is_published
         row = last.model_copy(update={"round": 3, "status": "abandoned", "reason": reason,
                                       "guarantee": spent})  # fmt: skip
         RunFolder(run).append(row)
-        pages.append(write_report(run, publish).read_text())
+        pages.append(write_report(run, publish, OF_FEW).read_text())
         prices.append(FinishedRun.open(run).trained()[1].privacy)
     assert (pages[0] == pages[1]) is publish
     assert prices[0] == prices[1], "cards are published too"
