@@ -51,6 +51,7 @@ class Artifact:
       tensors: arrays by name; of an adapter alone.
       metadata: strings of an adapter's header.
       scripts: SHA-256 of everything that runs in a page, hex.
+      shown: tables that people read in a page or in notes: place, and rows by header.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Artifact:
     tensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     scripts: tuple[str, ...] = ()
+    shown: tuple[tuple[str, list[dict[str, str]]], ...] = ()
 
     def leaves_of(self, wanted: Callable[[str], object]) -> Iterator[Leaf]:
         """Every value whose nearest name is wanted; each name is asked about once."""

@@ -19,11 +19,13 @@ class Page:
       text: words, attributes, styles and comments, a line each.
       data: JSON for scripts and its name.
       scripts: SHA-256 of everything that runs, hex.
+      tables: cells of every table, row by row, the header first.
     """
 
     text: str
     data: tuple[tuple[str, str], ...]
     scripts: tuple[str, ...]
+    tables: tuple[list[list[str]], ...]
 
     @classmethod
     def read(cls, source: str) -> Page:
@@ -37,7 +39,10 @@ class Page:
         parser.close()
         if parser.inside is not None:
             raise NotAPage("a script does not end")
-        return cls("\n".join(parser.words), tuple(parser.data), tuple(parser.scripts))
+        return cls(
+            "\n".join(parser.words), tuple(parser.data), tuple(parser.scripts),
+            tuple(parser.tables),
+        )  # fmt: skip
 
 
 class _Parser(HTMLParser):
@@ -48,6 +53,7 @@ class _Parser(HTMLParser):
         self.words: list[str] = []
         self.data: list[tuple[str, str]] = []
         self.scripts: list[str] = []
+        self.tables: list[list[list[str]]] = []
         self.inside: str | None = None  # name of JSON, or "" of what runs
         self._script: list[str] = []
 
@@ -56,6 +62,7 @@ class _Parser(HTMLParser):
         return j
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open(tag)
         given = {name: value or "" for name, value in attrs}
         self.words += [value for value in given.values() if value]
         runs = [value for name, value in given.items() if name.startswith("on")]
@@ -66,6 +73,16 @@ class _Parser(HTMLParser):
             is_data = given.get("type") == "application/json"
             self.inside = given.get("id", "data") if is_data else ""
             self._script = []
+
+    def _open(self, tag: str) -> None:
+        if tag == "table":
+            self.tables.append([])
+        elif self.tables and tag == "tr":
+            self.tables[-1].append([])
+        elif self.tables and tag in {"td", "th"}:
+            row = self.tables[-1] or [[]]
+            self.tables[-1] = row
+            row[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
         if tag != "script" or self.inside is None:
@@ -82,6 +99,8 @@ class _Parser(HTMLParser):
             self._script.append(data)
         elif data.strip():
             self.words.append(data.strip())
+            if self.tables and self.tables[-1] and self.tables[-1][-1]:
+                self.tables[-1][-1][-1] += data.strip()
 
     def handle_comment(self, data: str) -> None:
         self.words.append(data.strip())

@@ -107,6 +107,15 @@ def small_cell(shared: Candidate) -> Found:
                     f"{where}.{key}".lstrip("."),
                     (f"a figure must be of at least {shared.policy.k_min} people"),
                 )
+    for where, rows in shared.artifact.shown:
+        for number, shown in enumerate(rows, 1):
+            for key, text in shown.items():
+                plain = text.strip().replace(",", "")
+                if _counts_people(key) and plain.isdecimal() and int(plain) < shared.policy.k_min:
+                    yield (
+                        f"{where}, row {number}, {key}",
+                        f"a figure must be of at least {shared.policy.k_min} people",
+                    )
     if shared.manifest and shared.manifest.contributors < shared.policy.k_min:
         yield (
             "manifest.contributors",

@@ -12,7 +12,7 @@ import math
 import re
 import struct
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -131,12 +131,36 @@ def _text(name: str, content: bytes, suffix: str) -> Artifact:
             case "html" | "htm":
                 page = Page.read(text)
                 data = tuple((where, _json(island)) for where, island in page.data)
-                return Artifact(name, content, "html", data, page.text, scripts=page.scripts)
+                shown = tuple(_shown(page.tables))
+                return Artifact(
+                    name, content, "html", data, page.text, scripts=page.scripts, shown=shown
+                )
             case "md" | "txt":
-                return Artifact(name, content, "text", (), text)
+                return Artifact(name, content, "text", (), text, shown=tuple(_shown(_marked(text))))
     except (ValueError, RecursionError, csv.Error, NotAPage) as error:
         raise Unreadable(f"it cannot be read as {suffix}: {str(error)[:200]}") from error
     raise Unreadable(f"files named *.{suffix} are of no type that is known")
+
+
+def _shown(tables: Iterable[list[list[str]]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Tables for people, their rows by header."""
+    for number, rows in enumerate(tables, 1):
+        if len(rows) > 1:
+            header = [cell.strip() for cell in rows[0]]
+            yield f"table {number}", [dict(zip(header, row, strict=False)) for row in rows[1:]]
+
+
+def _marked(text: str) -> Iterator[list[list[str]]]:
+    """Tables of Markdown: lines in a row that begin with a bar, without the line of dashes."""
+    rows: list[list[str]] = []
+    for line in (*text.splitlines(), ""):
+        if line.lstrip().startswith("|"):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if not all(set(cell) <= set("-: ") for cell in cells):
+                rows.append(cells)
+        elif rows:
+            yield rows
+            rows = []
 
 
 def _json(text: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fedspeech.extras import lacking
 from fedspeech.rollout.signing import PrivateKey
@@ -34,11 +34,13 @@ class Behind:
       contributors: people in the population.
       plan_fingerprint: of the privacy plan.
       claim: of privacy; None: no noise, no promise.
+      k_min: fewest phones of a segment that the run names.
     """
 
     contributors: int
     plan_fingerprint: str
     claim: PrivacyClaim | None
+    k_min: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +48,19 @@ class Gate:
     """What a page for everybody is held against.
 
     Attributes:
-      policy: of the audience; by default that of the public, without a budget.
+      policy: of the audience; None: that of the public, by the run's own `k_min`, with no budget.
       key: signs the manifest that lies beside the page; None: none does.
     """
 
-    policy: Policy = field(
-        default_factory=lambda: Policy(
-            tier="public", most_numbers=MOST_NUMBERS, epsilon=_ANY_EPSILON, delta=_ANY_DELTA
-        )
-    )
+    policy: Policy | None = None
     key: PrivateKey | None = None
+
+    def policy_for(self, behind: Behind) -> Policy:
+        """What a page is held against."""
+        return self.policy or Policy(
+            tier="public", k_min=behind.k_min, most_numbers=MOST_NUMBERS,
+            epsilon=_ANY_EPSILON, delta=_ANY_DELTA,
+        )  # fmt: skip
 
     def passed(self, name: str, page: str, behind: Behind) -> Manifest:
         """The signed manifest of a page that passes every rule.
@@ -68,17 +73,16 @@ class Gate:
         Raises:
           GateRefused: naming rule, place and reason.
         """
-        content = page.encode()
+        content, policy = page.encode(), with_our_scripts(self.policy_for(behind))
         key = self.key or PrivateKey.of_the_moment()
-        last = self.policy.today + datetime.timedelta(days=DAYS)
+        last = policy.today + datetime.timedelta(days=DAYS)
         manifest = Manifest(
             kind="report", file=name, sha256=hashlib.sha256(content).hexdigest(),
-            tier=self.policy.tier, purpose="a report for everybody", expires=last.isoformat(),
-            consent_epoch=self.policy.revocation_epoch, contributors=behind.contributors,
+            tier=policy.tier, purpose="a report for everybody", expires=last.isoformat(),
+            consent_epoch=policy.revocation_epoch, contributors=behind.contributors,
             plan_fingerprint=behind.plan_fingerprint, claim=behind.claim,
             steps=("figures of the operator and of single phones removed",),
         ).sign(key)  # fmt: skip
-        policy = with_our_scripts(self.policy)
         if self.key is None:
             policy = replace(policy, signers=(key.public,))
         if findings := check_content(name, content, manifest.write(), policy).findings:

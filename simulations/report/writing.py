@@ -54,7 +54,7 @@ def write_report(run_folder: Path, publish: bool = False, gate: Gate | None = No
 
 
 def _publish(folder: RunFolder, results: Results, behind: Behind, gate: Gate) -> Path:
-    most, file = gate.policy.most_numbers, folder.published_report
+    most, file = gate.policy_for(behind).most_numbers, folder.published_report
     page = render(results, for_publication=True, most_numbers=most)
     manifest = gate.passed(file.name, page, behind)
     write_text(file, page)
@@ -87,4 +87,5 @@ def _restated(folder: RunFolder, results: Results) -> tuple[Results, Behind]:
     spent = stated(ledger, results.rows, job)
     claim = PrivacyClaim.of(spent, str(ledger.head))
     whole = dataclasses.replace(results, summary=with_account(results.summary, ledger, spent))
-    return whole, Behind(job.plan.population, job.plan.fingerprint, claim)
+    named = results.summary.minimum_segment_phones or 2
+    return whole, Behind(job.plan.population, job.plan.fingerprint, claim, max(2, named))

@@ -455,6 +455,7 @@ BEHIND = Behind(
         relation="zero-out",
         ledger_head=f"1:{'ab' * 32}",
     ),
+    5,
 )
 """What stands behind an example that charged no ledger."""
 

@@ -173,6 +173,7 @@ def good():
         "tsv": case("table.tsv", "accent\tphones\trate\nnorth\t60\t0.125\n"),
         "csv with a withheld cell": case("t.csv", "accent,phones,rate\nnorth,60,0.1\nsouth,,\n"),
         "toml": case("plan.toml", 'scenario = "quick"\nclip_norm = 0.1\nrounds = 8\n', "summary"),
+        "a table in notes": text("| group | phones |\n|---|---|\n| north | 1,200 |"),
         "words": text("Shares of phones, by accent. Three of them are withheld."),
         "words with an epsilon": text("The run has spent epsilon 6.02 at delta 4e-4."),
         "a version and a day": text("Version 0.1.0 of 2026-11-30, see docs/privacy.md."),
@@ -294,6 +295,14 @@ def bad():
         "card": ("personal-text", text("It is 4111 1111 1111 1111 that pays.")),
         "password": ("personal-text", text("the password is hunter seven")),
         "four people": ("small-cell", in_json(rows(row(accent="isle", phones=4)))),
+        "four people in a page": (
+            "small-cell",
+            page("<table><tr><th>group</th><th>phones</th></tr>"
+                 "<tr><th>isle</th><td> <b>4</b></td></tr></table>"),
+        ),
+        "four people in notes": (
+            "small-cell", text("| group | phones |\n|---|---|\n| north | 1,200 |\n| isle | 4 |")
+        ),
         "nobody": ("small-cell", in_json(rows(row(accent="isle", phones=0)))),
         "few contributors": ("small-cell", in_json(rows(), contributors=12)),
         "missing part": ("cell-by-subtraction", in_json(rows(row(accent="all", phones=244)))),

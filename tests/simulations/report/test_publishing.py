@@ -57,11 +57,14 @@ def test_a_page_that_passes_is_written_with_its_manifest(tmp_path):
     signer = PrivateKey.create(key).public
     policy = tmp_path / "public.toml"
     policy.write_text(
-        f'tier = "public"\nmost_numbers = 256\nepsilon = 20.0\nsigners = ["{signer}"]\n'
+        f'tier = "public"\nk_min = 5\nmost_numbers = 256\nepsilon = 20.0\nsigners = ["{signer}"]\n'
     )
     page = run.report(publish=True, policy=policy, key=key)
     assert fs.share_check(page.path, policy=policy).passed
     assert "Content-Security-Policy" in page.path.read_text()
+    policy.write_text(policy.read_text().replace("k_min = 5", "k_min = 20"))
+    with pytest.raises(GateRefused, match=r"small-cell, table .*, phones: .* at least 20 people"):
+        run.report(publish=True, policy=policy)
     with pytest.raises(ArgumentRefused, match="set `publish`"):
         run.report(policy=policy)
 
